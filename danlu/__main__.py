@@ -1,0 +1,6 @@
+"""``python -m danlu`` is the ``danlu`` command."""
+
+from danlu.cli.main import main
+
+if __name__ == "__main__":
+    main()

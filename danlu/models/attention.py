@@ -1,0 +1,268 @@
+"""Forest attention: token k is visible to token q iff ``k <= q < visible_until[k]``.
+
+One function is registered with transformers under one name and reads everything it needs from a
+keyword argument of the model's forward, so there is no global state.
+
+On the CPU the forest is cut into rectangles without a mask. Every segment attends to itself
+(causally), and the queries below it, which lie right behind it, attend to all of it. A query's
+attention over disjoint key blocks is merged by log-sum-exp weights (Milakov and Gimelshein 2018,
+arXiv:1805.02867); its backward pass needs no more than the merged output and log-sum-exp, because
+``P = exp(S - lse)`` and ``dS = P * (dP - rowsum(dO * O))`` hold block by block (Dao et al. 2022,
+arXiv:2205.14135, appendix B.4). So no prefix is copied and nothing invisible is computed.
+
+On CUDA: flex attention with a block mask, or variable-length flash attention where the forest is
+single chains.
+
+Shapes: B = 1, H query heads, K key heads, T tokens, D head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+FOREST_ATTENTION = "danlu_forest"
+"""Name under which forest attention is known to transformers."""
+
+_flash_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
+
+
+class Segment(NamedTuple):
+    """Neighbouring tokens seen by the same queries: ``[start, end)``, seen until ``until``."""
+
+    start: int
+    end: int
+    until: int
+
+
+@dataclass(frozen=True, eq=False)
+class ForestLayout:
+    """What attention needs to know of a pack, handed to the model as ``forest=``.
+
+    Attributes:
+        visible_until: int64 ``(T,)`` on the CPU.
+        device: Where the pack is computed.
+    """
+
+    visible_until: Tensor
+    device: torch.device
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """The segments in depth-first order.
+
+        Example:
+            >>> until = torch.tensor([4, 4, 3, 4])
+            >>> ForestLayout(until, torch.device("cpu")).segments[0]
+            Segment(start=0, end=2, until=4)
+        """
+        until = self.visible_until
+        starts = [0, *(torch.nonzero(until[1:] != until[:-1]).flatten() + 1).tolist()]
+        ends = [*starts[1:], len(until)]
+        return tuple(
+            Segment(start, end, int(until[start])) for start, end in zip(starts, ends, strict=True)
+        )
+
+    @property
+    def is_chains(self) -> bool:
+        """Whether no two branches share anything, so that the mask is block-diagonal."""
+        return all(segment.end == segment.until for segment in self.segments)
+
+    @cached_property
+    def cumulative_lengths(self) -> Tensor:
+        """int32 ``(chains + 1,)`` on the device: where each chain begins, and the end."""
+        ends = [0, *(segment.end for segment in self.segments)]
+        return torch.tensor(ends, dtype=torch.int32, device=self.device)
+
+    @cached_property
+    def longest(self) -> int:
+        """Length of the longest segment in tokens."""
+        return max(segment.end - segment.start for segment in self.segments)
+
+    @cached_property
+    def block_mask(self) -> Any:
+        """The visibility rule as a flex-attention block mask."""
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        until = self.visible_until.to(self.device)
+
+        def visible(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return (key <= query) & (query < until[key])
+
+        size = len(until)
+        return create_block_mask(visible, None, None, size, size, device=self.device)
+
+
+def forest_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    forest: ForestLayout | None = None,
+    **options: object,
+) -> tuple[Tensor, None]:
+    """Attention over a pack, in the form that transformers calls.
+
+    Args:
+        module: The attention layer; unused.
+        query: ``(1, H, T, D)``.
+        key: ``(1, K, T, D)``, H a multiple of K.
+        value: ``(1, K, T, D)``.
+        attention_mask: Must be None; visibility is in ``forest``.
+        scaling: Factor of the scores; default ``D ** -0.5``.
+        dropout: Must be 0: dropping attention weights of a shared prefix would tie branches.
+        forest: The pack's layout.
+        options: Whatever else the model passes; an option that changes the scores is refused.
+
+    Returns:
+        ``(1, T, H, D)`` and None in place of attention weights.
+
+    Raises:
+        ValueError: If ``forest`` is missing, or a mask, dropout or an unknown option is given.
+    """
+    if forest is None or attention_mask is not None:
+        raise ValueError(f"{FOREST_ATTENTION} takes its mask from forest=, and from nothing else")
+    if dropout:
+        raise ValueError(f"{FOREST_ATTENTION} has no attention dropout; got {dropout}")
+    for name in ("sliding_window", "softcap", "s_aux"):
+        if options.get(name) is not None:
+            raise ValueError(f"{FOREST_ATTENTION} does not know the option {name}")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if query.device.type == "cpu":
+        output: Tensor = _SegmentAttention.apply(query, key, value, forest.segments, scale)
+        return output, None
+    if query.device.type == "cuda" and forest.is_chains and query.dtype != torch.float32:
+        return _varlen_attention(query, key, value, forest, scale), None
+    return _flex_attention(query, key, value, forest, scale), None
+
+
+class _SegmentAttention(torch.autograd.Function):
+    """Attention over segments by the CPU's flash kernel, block by block."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        segments: tuple[Segment, ...],
+        scale: float,
+    ) -> Tensor:
+        _, heads, tokens, width = query.shape
+        output = query.new_empty(1, tokens, heads, width)
+        out = output.transpose(1, 2)
+        # The kernel reduces in float32 also for 16-bit inputs.
+        lse_dtype = torch.float64 if query.dtype == torch.float64 else torch.float32
+        lse = torch.empty(1, heads, tokens, dtype=lse_dtype)
+        for start, end, _ in segments:
+            own = slice(start, end)
+            out[:, :, own], lse[:, :, own] = _flash_forward(
+                query[:, :, own], key[:, :, own], value[:, :, own], 0.0, True, scale=scale
+            )
+        for start, end, until in segments:
+            if until > end:
+                own, below = slice(start, end), slice(end, until)
+                more, more_lse = _flash_forward(
+                    query[:, :, below], key[:, :, own], value[:, :, own], 0.0, False, scale=scale
+                )
+                merged = torch.logaddexp(lse[:, :, below], more_lse)
+                kept = (lse[:, :, below] - merged).exp_().unsqueeze(-1)
+                added = (more_lse - merged).exp_().unsqueeze(-1)
+                out[:, :, below] = (out[:, :, below] * kept + more * added).to(out.dtype)
+                lse[:, :, below] = merged
+        ctx.save_for_backward(query, key, value, output, lse)
+        ctx.segments, ctx.scale = segments, scale
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
+        query, key, value, output, lse = ctx.saved_tensors
+        out, grad_out = output.transpose(1, 2), grad_output.transpose(1, 2)
+        # Laid out as the projections are, so that their backward needs no copy.
+        grad_query, grad_key, grad_value = (
+            torch.empty_like(part.transpose(1, 2), memory_format=torch.contiguous_format).transpose(
+                1, 2
+            )
+            for part in (query, key, value)
+        )
+
+        def backward_of(queries: slice, keys: slice, causal: bool) -> tuple[Tensor, Tensor, Tensor]:
+            parts: tuple[Tensor, Tensor, Tensor] = _flash_backward(
+                grad_out[:, :, queries],
+                query[:, :, queries],
+                key[:, :, keys],
+                value[:, :, keys],
+                out[:, :, queries],
+                lse[:, :, queries],
+                0.0,
+                causal,
+                scale=ctx.scale,
+            )
+            return parts
+
+        for start, end, _ in ctx.segments:
+            own = slice(start, end)
+            grad_query[:, :, own], grad_key[:, :, own], grad_value[:, :, own] = backward_of(
+                own, own, True
+            )
+        for start, end, until in ctx.segments:
+            if until > end:
+                own, below = slice(start, end), slice(end, until)
+                more_query, more_key, more_value = backward_of(below, own, False)
+                grad_query[:, :, below] += more_query
+                grad_key[:, :, own] += more_key
+                grad_value[:, :, own] += more_value
+        return grad_query, grad_key, grad_value, None, None
+
+
+def _varlen_attention(
+    query: Tensor, key: Tensor, value: Tensor, forest: ForestLayout, scale: float
+) -> Tensor:
+    """Flash attention over chains of different lengths; CUDA, 16 bit."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    groups = query.shape[1] // key.shape[1]
+    flat = [part[0].transpose(0, 1) for part in (query, key, value)]
+    flat[1:] = [part.repeat_interleave(groups, dim=1) for part in flat[1:]]
+    bounds, longest = forest.cumulative_lengths, forest.longest
+    output: Tensor = varlen_attn(
+        *flat, bounds, bounds, longest, longest, scale=scale, window_size=(-1, 0)
+    )
+    return output.unsqueeze(0)
+
+
+_compiled_flex: Callable[..., Tensor] | None = None
+
+
+def _flex_attention(
+    query: Tensor, key: Tensor, value: Tensor, forest: ForestLayout, scale: float
+) -> Tensor:
+    """Flex attention with the forest's block mask; any accelerator that has it."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    global _compiled_flex
+    if _compiled_flex is None:
+        _compiled_flex = torch.compile(flex_attention, dynamic=True)
+    output = _compiled_flex(
+        query, key, value, block_mask=forest.block_mask, scale=scale, enable_gqa=True
+    )
+    return output.transpose(1, 2).contiguous()
+
+
+def _no_mask(*_: object, **__: object) -> None:
+    """Build no mask: visibility is in the forest."""
+
+
+AttentionInterface.register(FOREST_ATTENTION, forest_attention)
+ALL_MASK_ATTENTION_FUNCTIONS.register(FOREST_ATTENTION, _no_mask)

@@ -1,0 +1,171 @@
+"""The output head, applied to predictor positions only and in chunks.
+
+With a vocabulary of 50,000 the float32 logits of 2,000 tokens are 400 MB, twice that with their
+gradient. Here a chunk of logits exists at a time, and never outlives its loop.
+
+Shapes: S predictions, D model width, V vocabulary, C chunk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+CHUNK_BYTES = 64 * 2**20
+"""Largest block of float32 logits; small enough to stay near the cache, large enough for BLAS."""
+
+
+class WeightedNll(NamedTuple):
+    """Loss numerator, with the numbers that channels are made of.
+
+    Attributes:
+        nats: ``()`` float32, differentiable: sum of weight times negative log-likelihood.
+        nll: ``(S,)`` float32, detached: negative log-likelihood of each prediction, in nats.
+    """
+
+    nats: Tensor
+    nll: Tensor
+
+
+@dataclass(frozen=True)
+class OutputHead:
+    """A model's output layer and what the model does to its logits.
+
+    Attributes:
+        module: Maps hidden states ``(…, D)`` to logits ``(…, V)``.
+        softcap: Logits are ``softcap * tanh(logits / softcap)`` (Gemma 2); None leaves them.
+        scale: Logits are multiplied by this (Cohere's ``logit_scale``, Granite's inverse).
+    """
+
+    module: nn.Module
+    softcap: float | None = None
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> OutputHead:
+        """Read the head and the treatment of its logits from a causal language model.
+
+        Raises:
+            ValueError: If the model has no output embeddings.
+        """
+        module = model.get_output_embeddings()
+        if module is None:
+            raise ValueError(f"{type(model).__name__} has no output layer to score tokens with")
+        config = model.config.get_text_config()
+        scale = getattr(config, "logit_scale", None) or 1.0
+        scale /= getattr(config, "logits_scaling", None) or 1.0
+        return cls(module, getattr(config, "final_logit_softcapping", None), float(scale))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether logits are one matrix product, so that its gradient is known in closed form."""
+        return (
+            type(self.module) is nn.Linear
+            and self.module.bias is None
+            and self.softcap is None
+            and self.scale == 1.0
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return float32 logits ``(…, V)`` of hidden states ``(…, D)``."""
+        logits: Tensor = self.module(hidden)
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        if self.softcap is not None:
+            logits = self.softcap * torch.tanh(logits / self.softcap)
+        return logits if logits.dtype == torch.float64 else logits.float()
+
+    def weighted_nll(self, hidden_SD: Tensor, target_S: Tensor, weight_S: Tensor) -> WeightedNll:
+        """Score predictions and sum their weighted negative log-likelihood.
+
+        Args:
+            hidden_SD: Hidden states of the predictors.
+            target_S: Token ids to be predicted, int64.
+            weight_S: Weight of each prediction.
+
+        Returns:
+            The sum, through which gradients flow, and each prediction's nll.
+        """
+        if self.is_plain:
+            nats, nll = _PlainHead.apply(hidden_SD, self.module.weight, target_S, weight_S)
+            return WeightedNll(nats, nll)
+        nll = -self.logprobs(hidden_SD, target_S)
+        return WeightedNll((nll * weight_S).sum(), nll.detach())
+
+    def logprobs(self, hidden_SD: Tensor, target_S: Tensor) -> Tensor:
+        """Return ``(S,)`` float32 log-probabilities of the targets, each differentiable."""
+        vocabulary = self.module.weight.shape[0] if hasattr(self.module, "weight") else 2**17
+        rows = _chunk_rows(int(vocabulary))
+        parts = [
+            checkpoint(self._chunk_logprobs, hidden, target, use_reentrant=False)
+            for hidden, target in zip(hidden_SD.split(rows), target_S.split(rows), strict=True)
+        ]
+        return torch.cat(parts) if parts else hidden_SD.new_zeros(0)
+
+    def _chunk_logprobs(self, hidden_CD: Tensor, target_C: Tensor) -> Tensor:
+        return -functional.cross_entropy(self.logits(hidden_CD), target_C, reduction="none")
+
+
+def _chunk_rows(vocabulary: int) -> int:
+    return max(16, CHUNK_BYTES // (4 * vocabulary))
+
+
+class _PlainHead(torch.autograd.Function):
+    """Weighted nll of one matrix product, with its gradient made while the logits are at hand.
+
+    d nats / d logits = weight * (softmax - onehot), so one pass gives the loss and both gradients;
+    backward only scales them. Recomputing the logits in backward would cost a third more.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, hidden_SD: Tensor, weight_VD: Tensor, target_S: Tensor, weight_S: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        wants_hidden, wants_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
+        wide = torch.promote_types(hidden_SD.dtype, torch.float32)
+        weight_S = weight_S.to(wide)
+        nll_S = torch.empty(len(target_S), dtype=wide, device=hidden_SD.device)
+        grad_hidden = torch.empty_like(hidden_SD) if wants_hidden else None
+        grad_weight = torch.zeros_like(weight_VD, dtype=wide) if wants_weight else None
+        rows = _chunk_rows(weight_VD.shape[0])
+        for start in range(0, len(target_S), rows):
+            part = slice(start, start + rows)
+            logits_CV = (hidden_SD[part] @ weight_VD.T).to(wide)
+            lse_C = torch.logsumexp(logits_CV, -1) if not (wants_hidden or wants_weight) else None
+            target_C1 = target_S[part].unsqueeze(1)
+            own_C = logits_CV.gather(1, target_C1).squeeze(1)
+            if lse_C is not None:
+                nll_S[part] = lse_C - own_C
+                continue
+            # In place: exp and the row sums serve both the loss and the gradient.
+            peak_C1 = logits_CV.amax(-1, keepdim=True)
+            exps_CV = logits_CV.sub_(peak_C1).exp_()
+            total_C1 = exps_CV.sum(-1, keepdim=True)
+            nll_S[part] = (total_C1.log() + peak_C1).squeeze(1) - own_C
+            weight_C1 = weight_S[part].unsqueeze(1)
+            grad_CV = exps_CV.mul_(weight_C1 / total_C1)
+            grad_CV.scatter_add_(1, target_C1, -weight_C1)
+            grad_CV = grad_CV.to(weight_VD.dtype)
+            if grad_hidden is not None:
+                torch.mm(grad_CV, weight_VD, out=grad_hidden[part])
+            if grad_weight is not None:
+                grad_weight.addmm_(grad_CV.T.to(wide), hidden_SD[part].to(wide))
+        ctx.weight_dtype = weight_VD.dtype
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.mark_non_differentiable(nll_S)
+        return (nll_S * weight_S).sum(), nll_S
+
+    @staticmethod
+    def backward(ctx: Any, grad_nats: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        grad_hidden, grad_weight = ctx.saved_tensors
+        if grad_hidden is not None:
+            grad_hidden = grad_hidden * grad_nats.to(grad_hidden.dtype)
+        if grad_weight is not None:
+            grad_weight = (grad_weight * grad_nats).to(ctx.weight_dtype)
+        return grad_hidden, grad_weight, None, None

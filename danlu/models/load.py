@@ -1,0 +1,249 @@
+"""Loading a model or its tokenizer from any source, with errors that say what to do.
+
+A loaded model is always a plain transformers model: an adapter is merged into its base, so that
+talking to a tuned model costs what talking to its base costs, and tuning it again starts afresh.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from danlu.errors import ModelError
+from danlu.models.builtin import converted_folder
+from danlu.models.hub import must_be_local
+from danlu.models.source import ModelSource, adapter_base, resolve, run_model
+from danlu.models.tokens import grow_embeddings
+
+
+def load_tokenizer(
+    source: ModelSource | str | Path, *, trust_remote_code: bool = False, progress: bool = True
+) -> PreTrainedTokenizerBase:
+    """Load a tokenizer; a folder with a tokenizer and no weights will do.
+
+    Args:
+        source: Where the model is, as in a recipe's ``model.path``.
+        trust_remote_code: Run Python code that comes with the model.
+        progress: Show a bar on stderr while a model is converted for the first time.
+
+    Raises:
+        ModelError: If there is none, or it cannot be read.
+    """
+    source = _located(source)
+    if source.kind == "adapter":
+        assert source.path is not None
+        if not _has_tokenizer(source.path):
+            return load_tokenizer(adapter_base(source.path), trust_remote_code=trust_remote_code)
+    place = _place(source, progress=progress)
+    with _told(source, "tokenizer"), _quiet():
+        tokenizer = AutoTokenizer.from_pretrained(**place, trust_remote_code=trust_remote_code)
+    if len(tokenizer) == 0:
+        raise ModelError(
+            "no tokenizer was found. Give a folder with tokenizer.json, or set model.tokenizer.",
+            where=source.name,
+        )
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    return tokenizer
+
+
+def load_model(
+    source: ModelSource | str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    trust_remote_code: bool = False,
+    progress: bool = True,
+) -> PreTrainedModel:
+    """Load a causal language model, in evaluation mode.
+
+    Args:
+        source: Where it is, as in a recipe's ``model.path``. Of a run: its ``model/``, or its base
+            with its ``adapter/`` merged in.
+        dtype: Number format of its weights.
+        device: Where it goes.
+        trust_remote_code: Run Python code that comes with the model.
+        progress: Show a bar on stderr while a model is converted for the first time.
+
+    Returns:
+        A plain transformers model; its ``name_or_path`` is what a saved adapter calls its base.
+
+    Raises:
+        ModelError: If it is not there, has no safetensors weights, or cannot be read.
+
+    Example:
+        ``load_model("builtin:smollm2-135m-instruct")``
+    """
+    source = _located(source)
+    model: Any
+    if source.kind == "adapter":
+        assert source.path is not None
+        base = load_model(
+            adapter_base(source.path),
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            progress=progress,
+        )
+        model = _with_adapter(base, source.path)
+    else:
+        place = _place(source, progress=progress)
+        with _told(source, "model"), _quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                **place, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+            )
+    # PEFT reads the attribute, transformers the config.
+    model.name_or_path = model.config.name_or_path = source.name
+    model.to(device).eval()
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+def load_config(source: ModelSource | str | Path, *, trust_remote_code: bool = False) -> Any:
+    """Load a model's transformers config without its weights, for estimates.
+
+    Raises:
+        ModelError: If there is none, or it cannot be read.
+    """
+    source = _located(source)
+    if source.kind == "adapter":
+        assert source.path is not None
+        return load_config(adapter_base(source.path), trust_remote_code=trust_remote_code)
+    place = _place(source)
+    with _told(source, "config"), _quiet():
+        return AutoConfig.from_pretrained(**place, trust_remote_code=trust_remote_code)
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device that ``auto``, ``cpu``, ``cuda`` or ``mps`` means on this machine."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Return the number format that ``auto``, ``float32`` or ``bfloat16`` means on a device.
+
+    Example:
+        >>> pick_dtype("auto", torch.device("cpu"))
+        torch.float32
+    """
+    if precision == "auto":
+        has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if has_bfloat16 else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+
+
+def _located(source: ModelSource | str | Path) -> ModelSource:
+    """Resolve a name, and a run to what it holds."""
+    if not isinstance(source, ModelSource):
+        source = resolve(source)
+    if source.kind == "run":
+        assert source.path is not None
+        source = run_model(source.path)
+    return source
+
+
+def _place(source: ModelSource, *, progress: bool = True) -> dict[str, Any]:
+    """Return what transformers is told to load: a folder, or a hub id."""
+    if source.kind in ("builtin", "gguf"):
+        folder = str(converted_folder(source, progress=progress))
+        return {"pretrained_model_name_or_path": folder, "local_files_only": True}
+    local = source.kind != "hub" or must_be_local(source.name)
+    return {"pretrained_model_name_or_path": source.name, "local_files_only": local}
+
+
+def _with_adapter(base: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+    """Merge an adapter into its base, which first grows by the adapter's new tokens."""
+    from peft import PeftConfig, PeftModel
+
+    source = ModelSource("adapter", str(adapter), adapter)
+    with _told(source, "adapter"):
+        config = PeftConfig.from_pretrained(str(adapter))
+        grow_embeddings(base, _new_token_ids(config))
+        merged: PreTrainedModel = PeftModel.from_pretrained(
+            base, str(adapter), config=config
+        ).merge_and_unload()
+    return merged
+
+
+def _new_token_ids(config: Any) -> tuple[int, ...]:
+    """Return the ids of the rows that an adapter trained, in any of the forms that PEFT knows."""
+    indices = getattr(config, "trainable_token_indices", None) or []
+    lists = indices.values() if isinstance(indices, dict) else [indices]
+    return tuple(sorted({index for one in lists for index in one}))
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back transformers' progress bars and notices while a model loads."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)
+    hook = transformers_logging.set_tqdm_hook(
+        lambda factory, args, kwargs: factory(*args, **{**kwargs, "disable": True})
+    )
+    try:
+        yield
+    finally:
+        transformers_logging.set_tqdm_hook(hook)
+        transformers_logging.set_verbosity(level)
+
+
+@contextmanager
+def _told(source: ModelSource, what: str) -> Iterator[None]:
+    """Turn what transformers and PEFT raise for a bad source into a ModelError with a remedy."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise ModelError(
+            f"its weights cannot be read ({error}); the file is incomplete. Fetch or save the "
+            "model again.",
+            where=source.name,
+        ) from error
+    # RuntimeError: weights whose shapes are not those of the config. ImportError: a package that
+    # the model's own code asks for.
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise ModelError(_remedy(source, what, error), where=source.name) from error
+
+
+def _remedy(source: ModelSource, what: str, error: Exception) -> str:
+    """Say in one or two sentences what is wrong and what to do."""
+    reason = str(error).strip().split("\n")[0]
+    if "trust_remote_code" in str(error):
+        return (
+            f"the {what} comes with Python code of its own, which is not run unless asked for: set "
+            "model.trust_remote_code: true if you trust its author."
+        )
+    if source.kind == "hub":
+        return (
+            f"the {what} could not be fetched from the hub: {reason} Check the name (there is no "
+            "such folder here either); if it is private, log in with `hf auth login`."
+        )
+    if what == "model" and source.path is not None and source.path.is_dir():
+        pickles = sorted(file.name for file in source.path.glob("*.bin"))
+        if pickles and not any(source.path.glob("*.safetensors")):
+            return (
+                f"its weights are pickles ({', '.join(pickles[:3])}), which can run code when "
+                "opened, and are not read. Save the model as safetensors first."
+            )
+        if not any(source.path.glob("*.safetensors")):
+            return "the folder has no safetensors weights; a tokenizer alone cannot answer."
+    return f"the {what} cannot be read: {reason}"

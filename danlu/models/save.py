@@ -1,0 +1,100 @@
+"""Saving: a full model or an adapter, with all that is needed to talk to it.
+
+A folder is replaced as a whole: it is written beside its place and renamed, so that a kill leaves
+the old one or the new one (``source.settled`` mends a kill between the two renames).
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from danlu.models.source import settled
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from danlu.sequences.template import ChatTemplate
+
+
+def save_model(
+    model: PreTrainedModel | Any,
+    tokenizer: PreTrainedTokenizerBase,
+    template: ChatTemplate,
+    directory: Path,
+) -> Path:
+    """Save a tuned model: its adapter to ``adapter/``, or all its weights to ``model/``.
+
+    The tokenizer is saved with it, the chat template in use as the tokenizer's own, and the stop
+    tokens as ``eos_token_id`` of the generation config; so other programs stop where Danlu stops.
+
+    Args:
+        model: A PEFT model, or a transformers model.
+        tokenizer: With any new special tokens already added.
+        template: The template it was trained with.
+        directory: The run directory, or any folder.
+
+    Returns:
+        The folder written.
+    """
+    from peft import PeftModel
+
+    is_adapter = isinstance(model, PeftModel)
+    target = directory / ("adapter" if is_adapter else "model")
+    with replaced_folder(target) as folder:
+        if is_adapter:
+            # New rows are saved as trained tokens, so the embedding matrix never is.
+            model.save_pretrained(folder, save_embedding_layers=False)
+            (folder / "README.md").unlink(missing_ok=True)  # a form, left unfilled
+        else:
+            model.save_pretrained(folder)
+        generation_config = copy.deepcopy(model.generation_config)
+        generation_config.eos_token_id = list(template.stop_ids)
+        generation_config.save_pretrained(folder)
+        # A copy, because a caller's tokenizer keeps its own template.
+        own = copy.copy(tokenizer)
+        own.chat_template = template.source
+        own.save_pretrained(folder)
+    return target
+
+
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of ``target`` when the block ends without error.
+
+    Nothing changes if the block raises or the process is killed in it. One writer at a time.
+
+    Example:
+        >>> import tempfile
+        >>> place = Path(tempfile.mkdtemp()) / "model"
+        >>> with replaced_folder(place) as folder:
+        ...     _ = (folder / "config.json").write_text("{}")
+        >>> [file.name for file in place.iterdir()]
+        ['config.json']
+    """
+    fresh = target.with_name(f".{target.name}.partial")
+    previous = target.with_name(f".{target.name}.previous")
+    settled(target)
+    shutil.rmtree(fresh, ignore_errors=True)  # left by a kill
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    while True:
+        if target.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            target.rename(previous)
+        try:
+            fresh.rename(target)
+            break
+        except OSError:
+            if not target.exists():
+                raise
+            # A reader mended what it took for a kill between the renames: once more.
+    shutil.rmtree(previous, ignore_errors=True)

@@ -1,0 +1,155 @@
+"""From an answer to right or wrong, by what it says and what it denies.
+
+An answer is right if it says one of the accepted phrases and none of the rejected ones. A phrase
+that the answer denies ("I'm not SmolLM") is not said. Words are compared whole, without case,
+accents of width or punctuation; numbers by value, so that "1,000", "1000" and "one thousand" agree.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+DENIALS = frozenset({"not", "never", "nor", "neither", "without", "instead", "than"})
+"""Words that deny what follows them within ``DENIAL_REACH`` words of the same clause."""
+
+DENIAL_REACH = 5
+"""Just enough for "do not go by the name X"."""
+
+_UNITS = dict(
+    zip(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+        "fifteen sixteen seventeen eighteen nineteen".split(),
+        range(20),
+        strict=True,
+    )
+)
+_TENS = dict(
+    zip(
+        "twenty thirty forty fifty sixty seventy eighty ninety".split(),
+        range(20, 100, 10),
+        strict=True,
+    )
+)
+_SCALES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000}
+
+_THOUSANDS_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_NOT = re.compile(r"\bcannot\b|n't\b")
+# A point or comma inside a number does not end a clause.
+_CLAUSE_END = re.compile(
+    r"[!?;:\n—()]|[.,](?!\d)|(?<!\d)[.,]|\b(?:but|because|since|so|although|though|while)\b"
+)
+_WORD = re.compile(r"(?<![^\W_])-\d+(?:\.\d+)?|\d+\.\d+|[^\W_]+")
+
+
+def is_right(answer: str, accepted: Sequence[str], rejected: Sequence[str] = ()) -> bool:
+    """Tell whether an answer says an accepted phrase and no rejected one.
+
+    Args:
+        answer: What the model said.
+        accepted: Phrases of which one is enough; each without punctuation inside.
+        rejected: Phrases of which none may be said.
+
+    Raises:
+        ValueError: If nothing is accepted, or a phrase has no word in it.
+
+    Example:
+        >>> is_right("I'm Danlu, not SmolLM.", ["Danlu"], ["SmolLM"])
+        True
+        >>> is_right("I'm not Danlu. I'm SmolLM.", ["Danlu"], ["SmolLM"])
+        False
+        >>> is_right("That makes one thousand and twelve.", ["1,012"])
+        True
+    """
+    if not accepted:
+        raise ValueError("no accepted phrase: nothing could be right")
+    spoken = clauses(answer)
+    return any(says(spoken, phrase) for phrase in accepted) and not any(
+        says(spoken, phrase) for phrase in rejected
+    )
+
+
+def says(spoken: Sequence[Sequence[str]], phrase: str) -> bool:
+    """Tell whether a phrase stands in one of the clauses, undenied.
+
+    Args:
+        spoken: Clauses of words, from ``clauses``.
+        phrase: One or more words.
+
+    Raises:
+        ValueError: If the phrase has no word in it, or is cut by punctuation.
+    """
+    wanted = clauses(phrase)
+    if len(wanted) != 1:
+        raise ValueError(f"{phrase!r} must be words without punctuation between them")
+    return any(
+        not _is_denied(words[:start])
+        for words in spoken
+        for start in range(len(words))
+        if words[start : start + len(wanted[0])] == wanted[0]
+    )
+
+
+def clauses(text: str) -> list[list[str]]:
+    """Cut a text into clauses of plain words; numbers are digits.
+
+    Example:
+        >>> clauses("No, I'm not 1,000 years old: I'm twenty-one!")
+        [['no'], ['i', 'm', 'not', '1000', 'years', 'old'], ['i', 'm', '21']]
+    """
+    text = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+    text = _THOUSANDS_COMMA.sub("", text)
+    text = _NOT.sub(" not", text)
+    cut = (numbers_as_digits(_WORD.findall(clause)) for clause in _CLAUSE_END.split(text))
+    return [words for words in cut if words]
+
+
+def numbers_as_digits(words: Iterable[str]) -> list[str]:
+    """Write English number words as digits; a number ends where the next word cannot go on.
+
+    Example:
+        >>> numbers_as_digits("two hundred and five cats".split())
+        ['205', 'cats']
+        >>> numbers_as_digits("one two thirty three".split())
+        ['1', '2', '33']
+    """
+    out: list[str] = []
+    words = list(words)
+    position = 0
+    while position < len(words):
+        value, length = _number_at(words, position)
+        out.append(str(value) if length else words[position])
+        position += max(length, 1)
+    return out
+
+
+def _number_at(words: Sequence[str], start: int) -> tuple[int, int]:
+    """Return the number that begins at ``start`` and how many words it takes (0: none)."""
+    total = group = 0
+    limit: float = float("inf")  # what is added next must be smaller than this
+    position = start
+    while position < len(words):
+        word = words[position]
+        if word == "and" and position > start and words[position - 1] in _SCALES:
+            if position + 1 < len(words) and words[position + 1] in _UNITS | _TENS:
+                position += 1
+                continue
+            break
+        small = _UNITS.get(word, _TENS.get(word))
+        if small is not None and small < limit and not (small == 0 and position > start):
+            group += small
+            limit = 10 if word in _TENS else 0
+        elif word == "hundred" and group < 10:
+            group, limit = max(group, 1) * 100, 100
+        elif word in _SCALES and word != "hundred" and (group or position == start):
+            total, group, limit = total + max(group, 1) * _SCALES[word], 0, float("inf")
+        else:
+            break
+        position += 1
+    return total + group, position - start
+
+
+def _is_denied(before: Sequence[str]) -> bool:
+    """Tell whether the words before a phrase, in its own clause, deny it."""
+    return bool(DENIALS.intersection(before[-DENIAL_REACH:])) or list(before[-1:]) == ["no"]

@@ -1,0 +1,302 @@
+"""What stands on the report page, as plain values: tiles, samples, counts, settings, commands."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from danlu.runs.directory import RunDirectory
+from danlu.runs.figures import Figures
+from danlu.runs.schema import Dropped, Rejected, Resolved, Sample, Summary
+from danlu.runs.wording import duration, loss, number, signed, size
+
+REASONS = 20
+"""Reasons of one kind on the page; the files have all."""
+DIFF_TOKENS = 400
+DIFF_LIKENESS = 0.5
+"""Answers less alike than this are not compared word by word: nothing would be learned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One figure at the top of the page."""
+
+    label: str
+    value: str
+    note: str = ""
+    before: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleView:
+    """A sample with its answers cut into pieces, each marked as differing or not."""
+
+    sample: Sample
+    before: list[tuple[str, bool]]
+    after: list[tuple[str, bool]]
+    changed: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonCount:
+    """How often one reason kept something out of training."""
+
+    kind: str
+    reason: str
+    count: int
+    spread: str
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettingView:
+    """One setting: its path, value, default and meaning."""
+
+    path: str
+    value: str
+    default: str
+    meaning: str
+    changed: bool
+
+
+# Parts of the page -----------------------------------------------------------------------
+
+
+def subtitle(run: RunDirectory) -> str:
+    """Name model and method, as far as they are known."""
+    resolved, summary = run.resolved(), run.summary()
+    if summary is not None:
+        return f"{summary.model}  ·  {summary.method}"
+    if resolved is None:
+        return "model not loaded yet"
+    model = resolved.recipe.get("model", {}).get("path", "unknown model")
+    method = resolved.recipe.get("tuning", {}).get("method", "unknown method")
+    return f"{model}  ·  {method}"
+
+
+def banner(run: RunDirectory, found: Figures, resolved: Resolved | None) -> tuple[str, str] | None:
+    """Say what a reader must know of a run that is not finished: headline and remedy."""
+    state = run.state()
+    if state == "finished":
+        return None
+    total = resolved.total_steps if resolved else None
+    where = f"step {found.step:,}" + (f" of {total:,}" if total else "")
+    if found.train is None:
+        where = "before its first step was logged"
+    at = where if where.startswith("before") else f"at {where}"
+    message = run.status().message
+    if state == "running":
+        return (f"This run is not finished: it was {at} when this page was written.", message)
+    if state == "failed":
+        return (f"This run failed {at}.", message)
+    return (f"This run was interrupted {at}; it can be resumed.", message)
+
+
+def tiles(found: Figures, resolved: Resolved | None, summary: Summary | None) -> list[Tile]:
+    """Return the figures at the top; those not known yet are left out."""
+    result = []
+    for span, name in ((found.train, "Train loss"), (found.eval, "Eval loss")):
+        if span is None:
+            continue
+        change = f"{signed(span.change)} ({span.change / span.first:+.0%})" if span.first else ""
+        note = change.replace("(-", "(−") if span.rows > 1 else ""
+        if name == "Eval loss" and found.best_eval_step is not None:
+            best = f"best {loss(found.best_eval_loss)} at step {found.best_eval_step:,}"
+            note = f"{best}" if not note else f"{note}, {best}"
+        before = loss(span.first) if span.rows > 1 else ""
+        result.append(Tile(name, loss(span.last), note, before))
+    records = summary.records if summary else sum(resolved.records.values()) if resolved else None
+    if records:
+        note = f"{found.epoch:.3g} epochs, {len(found.task_types)} task types"
+        result.append(Tile("Records", f"{records:,}", note))
+    if found.train is None:
+        return result
+    trained = f"{number(found.unique_tokens)} computed"
+    result.append(Tile("Tokens trained", number(found.supervised_tokens), trained))
+    seconds = summary.train_seconds if summary else found.elapsed_s
+    steps = f"{found.step:,} steps"
+    if resolved and resolved.total_steps and resolved.total_steps != found.step:
+        steps = f"{found.step:,} of {resolved.total_steps:,} steps"
+    result.append(Tile("Training time", duration(seconds), steps))
+    if found.tokens_per_second is not None:
+        device = (resolved.device if resolved else None) or ""
+        result.append(Tile("Tokens per second", number(found.tokens_per_second), device))
+    if summary and summary.peak_bytes is not None:
+        result.append(Tile("Peak memory", size(summary.peak_bytes), _parameters(summary)))
+    return result
+
+
+def before_after(more: dict[str, Any]) -> list[tuple[str, int, int, int]]:
+    """Find checks counted before and after training among a summary's further keys.
+
+    Example:
+        >>> before_after({"quickstart": {"a_before": 0, "a_after": 9, "a_total": 10, "s": 1.5}})
+        [('a', 0, 9, 10)]
+    """
+    checks = []
+    for value in more.values():
+        if not isinstance(value, dict):
+            continue
+        for key in value:
+            name = key.removesuffix("_total")
+            figures = [value.get(f"{name}_{part}") for part in ("before", "after", "total")]
+            if name != key and all(isinstance(figure, int) for figure in figures):
+                checks.append((name.replace("_", " "), *figures))
+    return checks
+
+
+def drop_counts(dropped: Sequence[Dropped], rejected: Sequence[Rejected]) -> list[ReasonCount]:
+    """Count what did not reach training by reason, the most frequent first."""
+    entries = [
+        ("branch" if drop.branch is not None else "record", drop.reason, drop.task_type,
+         f"{drop.record_id}: {drop.detail}" if drop.detail else drop.record_id)
+        for drop in dropped
+    ]  # fmt: skip
+    entries += [
+        ("line", line.reason, line.file, line.text if line.line is None else f"line {line.line}")
+        for line in rejected
+    ]
+    groups: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    examples: dict[tuple[str, str], str] = {}
+    for kind, reason, place, example in entries:
+        groups[kind, reason][place] += 1
+        examples.setdefault((kind, reason), example)
+    ordered = sorted(groups.items(), key=lambda item: -item[1].total())
+    counts = []
+    for (kind, reason), places in ordered[:REASONS]:
+        spread = ", ".join(f"{place} {count:,}" for place, count in places.most_common(6))
+        spread += f" and {len(places) - 6} more" if len(places) > 6 else ""
+        example = examples[kind, reason]
+        counts.append(ReasonCount(kind, reason, places.total(), spread, example))
+    if len(ordered) > REASONS:
+        rest = sum(places.total() for _, places in ordered[REASONS:])
+        counts.append(ReasonCount("", f"{len(ordered) - REASONS} further reasons", rest, "", ""))
+    return counts
+
+
+def sample_views(samples: Sequence[Sample]) -> list[SampleView]:
+    """Mark what differs between the answers before and after."""
+    views = []
+    for sample in samples:
+        before, after = sample.before, sample.after
+        changed = None if before is None or after is None else before != after
+        pieces = _differing(before or "", after or "") if changed else None
+        left, right = pieces or ([(before or "", False)], [(after or "", False)])
+        views.append(SampleView(sample, left, right, changed))
+    return views
+
+
+def setting_views(recipe: dict[str, Any]) -> list[SettingView]:
+    """Compare every setting with its default, those that differ first.
+
+    The recipe may be of another version of Danlu: a setting unknown here is shown without a
+    default, and counts as changed.
+    """
+    from danlu.config.describe import describe
+
+    known = {setting.path: setting for setting in describe()}
+    sources = {path: found.default for path, found in known.items() if path.startswith(_SOURCE)}
+    views = []
+    for path, value in _flat(recipe, set(known)):
+        found = known.get(path)
+        usual = found is not None and not found.required and value == found.default
+        shown = _show(found.default, sources) if found and not found.required else ""
+        meaning = found.meaning if found else ""
+        views.append(SettingView(path, _show(value, sources), shown, meaning, not usual))
+    return sorted(views, key=lambda view: not view.changed)
+
+
+def commands(run: RunDirectory) -> list[tuple[str, str]]:
+    """Return what to type next, with what it does."""
+    path = shlex.quote(str(run.path))
+    recipe = shlex.quote(str(run.recipe_path))
+    report = (f"danlu report {path}", "write this page and loss.png again")
+    if run.state() == "finished":
+        prompts = [sample.prompt for sample in run.samples() if len(sample.prompt) <= 60]
+        prompt = shlex.quote(next((text for text in prompts if "\n" not in text), "Hello!"))
+        return [
+            (f"danlu chat {path}", "talk to the tuned model"),
+            (f"danlu chat {path} --prompt {prompt} --greedy", "one answer, always the same"),
+            report,
+        ]
+    if run.state() == "running":
+        return [report]
+    return [
+        (f"danlu train {recipe} --resume", "go on from the last checkpoint"),
+        (f"danlu train {recipe} --overwrite", "begin anew"),
+        report,
+    ]
+
+
+# Inner -----------------------------------------------------------------------------------
+
+
+def _parameters(summary: Summary) -> str:
+    if summary.trainable_parameters is None:
+        return ""
+    share = ""
+    if summary.total_parameters:
+        share = f" of {number(summary.total_parameters)}"
+    return f"{number(summary.trainable_parameters)}{share} parameters trained"
+
+
+def _differing(
+    before: str, after: str
+) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]] | None:
+    """Compare word by word, Chinese by the character; None if the answers are too unlike."""
+    words = re.compile(r"[぀-鿿]|(?:(?![぀-鿿])\w)+|\s+|[^\w\s]")
+    left, right = words.findall(before), words.findall(after)
+    if max(len(left), len(right)) > DIFF_TOKENS:
+        return None
+    matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)
+    if matcher.ratio() < DIFF_LIKENESS:
+        return None
+    pieces_left, pieces_right = [], []
+    for tag, begin, end, begin_right, end_right in matcher.get_opcodes():
+        pieces_left.append(("".join(left[begin:end]), tag != "equal"))
+        pieces_right.append(("".join(right[begin_right:end_right]), tag != "equal"))
+    return pieces_left, pieces_right
+
+
+def _flat(tree: dict[str, Any], known: set[str], prefix: str = "") -> list[tuple[str, Any]]:
+    """List the leaves of a tree of settings; a setting whose value is a mapping is one leaf."""
+    leaves = []
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, dict) and path not in known:
+            leaves += _flat(value, known, f"{path}.")
+        else:
+            leaves.append((path, value))
+    return leaves
+
+
+_SOURCE = "data.train[]."
+
+
+def _show(value: Any, sources: dict[str, Any]) -> str:
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        return "\n".join(_show_source(item, sources) for item in value)
+    if value is None:
+        return "none"
+    if isinstance(value, str):
+        return value or '""'
+    if isinstance(value, float):
+        return f"{value:g}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _show_source(source: dict[str, Any], defaults: dict[str, Any]) -> str:
+    """Write a data source as its path and what is not left to its default."""
+    rest = {
+        name: value
+        for name, value in source.items()
+        if name != "path" and value != defaults.get(_SOURCE + name, ...)
+    }
+    path = str(source.get("path", ""))
+    return f"{path}  {json.dumps(rest, ensure_ascii=False)}" if rest else path

@@ -1,0 +1,104 @@
+"""From records to prepared data: render, encode, cut to length, weigh, store.
+
+Records go through in chunks. While the tokenizer's threads encode one chunk the next is rendered,
+and no step does Python work for single tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from danlu.config.recipe import SequencesSection
+from danlu.records.record import Record
+from danlu.sequences.builder import Builder
+from danlu.sequences.chunks import Chunk, rendered
+from danlu.sequences.encode import Encoder, rust_backend
+from danlu.sequences.prepared import PreparedData
+from danlu.sequences.storage import new_directory
+from danlu.sequences.template import ChatTemplate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def prepare(
+    records: Iterable[Record],
+    tokenizer: PreTrainedTokenizerBase,
+    template: ChatTemplate,
+    settings: SequencesSection,
+    *,
+    directory: Path | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> PreparedData:
+    """Render, encode, cut and weigh records.
+
+    Args:
+        records: Read once, from the first to the last; may be a stream.
+        tokenizer: Any transformers tokenizer.
+        template: Loaded for this tokenizer.
+        settings: The recipe's ``sequences``.
+        directory: Write the arrays there and map them, for data larger than memory; replaces an
+            older one, and appears only when complete.
+        on_progress: Called from time to time with the number of records done so far.
+
+    Raises:
+        TemplateError: If the template cannot render a record, or not so that it can be trained.
+        RecordError: If a record is plain text, or too long with ``overlong: error``.
+    """
+    encoder = Encoder(tokenizer, boundary=template.stop_tokens[0])
+    with nullcontext(None) if directory is None else new_directory(directory) as growing:
+        builder = Builder(settings, growing)
+        for chunk, (ids, offsets) in _encoded(rendered(records, template, settings), encoder):
+            builder.add(chunk, ids, offsets)
+            if on_progress is not None:
+                on_progress(chunk.records_read)
+        prepared = builder.finish(template)
+        if growing is not None:
+            prepared.write_description(growing)
+    return prepared if directory is None else PreparedData.load(directory)
+
+
+def preparation_key(
+    data_fingerprint: str,
+    tokenizer: PreTrainedTokenizerBase,
+    template: ChatTemplate,
+    settings: SequencesSection,
+) -> str:
+    """Return a key under which prepared data can be kept and found again.
+
+    It is known before anything is prepared: equal sources, tokenizer, template and settings give
+    equal prepared data.
+    """
+    backend = rust_backend(tokenizer)
+    vocabulary = repr(tokenizer.get_vocab()) if backend is None else backend.to_str()
+    parts = (data_fingerprint, vocabulary, template.source, settings.model_dump_json())
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (*parts, json.dumps(template.stop_ids)):
+        digest.update(hashlib.blake2b(part.encode()).digest())
+    return digest.hexdigest()
+
+
+Encoded = tuple[NDArray[np.int32], NDArray[np.int64]]
+
+
+def _encoded(chunks: Iterable[Chunk], encoder: Encoder) -> Iterator[tuple[Chunk, Encoded]]:
+    """Encode each chunk in another thread while the next one is rendered."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="danlu-encode") as worker:
+        last: tuple[Chunk, Future[Encoded]] | None = None
+        for chunk in chunks:
+            continues = [False, True] * len(chunk.record)
+            future = worker.submit(encoder.encode, chunk.texts, continues)
+            if last is not None:
+                yield last[0], last[1].result()
+            last = (chunk, future)
+        if last is not None:
+            yield last[0], last[1].result()

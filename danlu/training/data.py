@@ -1,0 +1,218 @@
+"""From the recipe's sources to prepared sequences, once per run.
+
+Prepared data lie in the run directory, so that a resumed run reads them at once and every process
+maps the same files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from danlu.config.recipe import DataSource, Recipe
+from danlu.errors import RunError, TrainingError
+from danlu.records import Record, Source, fingerprint, read_records, write_records
+from danlu.sequences.prepare import prepare
+from danlu.sequences.prepared import PreparedData
+from danlu.sequences.split import hold_out
+from danlu.sequences.template import ChatTemplate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Progress = Callable[[str, int], None]
+"""Called with what is being read and how many records there are so far."""
+
+LAYOUT_ONLY = frozenset({"pack_tokens", "device", "gradient_checkpointing"})
+"""Training settings that change how work is laid out, and never its result."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run learns from and is checked on.
+
+    Attributes:
+        train: Prepared training records.
+        eval: Prepared evaluation records; None without any.
+        samples: A few records to show answers of.
+        rejected: How many rows of the sources were not records.
+        fingerprint: Hash of the sources and of every setting that shapes the run's result.
+    """
+
+    train: PreparedData
+    eval: PreparedData | None
+    samples: tuple[Record, ...]
+    rejected: int
+    fingerprint: str
+
+
+def run_fingerprint(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate
+) -> str:
+    """Hash everything that the result of a run depends on, before anything is prepared."""
+    training = recipe.training.model_dump(exclude=set(LAYOUT_ONLY))
+    parts: list[Any] = [
+        fingerprint(_sources(recipe.data.train)),
+        fingerprint(_sources(recipe.data.eval)) if recipe.data.eval else None,
+        recipe.data.eval_share,
+        recipe.model.path,
+        recipe.model.new_tokens,
+        recipe.sequences.model_dump(),
+        recipe.tuning.model_dump(),
+        recipe.objective.model_dump(),
+        recipe.evaluation.model_dump(),
+        training,
+        template.source,
+        tokenizer.backend_tokenizer.to_str(),
+    ]
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def make_data(
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    template: ChatTemplate,
+    *,
+    directory: Path | None = None,
+    rejected: Path | None = None,
+    progress: Progress | None = None,
+) -> TrainingData:
+    """Read, render and tokenise the recipe's records.
+
+    Args:
+        recipe: Sources and settings.
+        tokenizer: With any new special tokens already added.
+        template: The chat template in use.
+        directory: Where prepared data are kept for a resumed run; None keeps them in memory.
+        rejected: Where rows that are no records go, with ``on_bad_record: skip``.
+        progress: Told how many records have been read.
+
+    Raises:
+        TrainingError: If the recipe names no data, or nothing is left to train on.
+        RecordError: If a source cannot be read.
+    """
+    if not recipe.data.train:
+        raise TrainingError(
+            "the recipe names no training data. Give a file, a folder or a glob, as in "
+            "data.train=my.jsonl.",
+            where="data.train",
+        )
+    kept = _SampleTaker(recipe.samples.from_data)
+    counts = []
+
+    def prepared(name: str, sources: Sequence[DataSource]) -> PreparedData:
+        reading = read_records(
+            _sources(sources), on_bad_record=recipe.data.on_bad_record, rejected=rejected
+        )
+        made = prepare(
+            kept.watch(name, reading),
+            tokenizer,
+            template,
+            recipe.sequences,
+            directory=directory / name if directory else None,
+            on_progress=(lambda count: progress(name, count)) if progress else None,
+        )
+        counts.append(reading.rejected_count)
+        return made
+
+    train = prepared("train", recipe.data.train)
+    held_out = prepared("eval", recipe.data.eval) if recipe.data.eval else None
+    if recipe.data.eval_share:
+        train, held_out = hold_out(train, recipe.data.eval_share, recipe.training.seed)
+    if not len(train):
+        raise TrainingError(f"no record is left to train on: {_reasons(train)}", where="data.train")
+    data = TrainingData(
+        train,
+        held_out if held_out is not None and len(held_out) else None,
+        kept.samples(),
+        sum(counts),
+        run_fingerprint(recipe, tokenizer, template),
+    )
+    if directory:
+        write_records(data.samples, directory / "samples.jsonl")
+        about = {"fingerprint": data.fingerprint, "rejected": data.rejected}
+        (directory / "prepared.json").write_text(json.dumps(about), "utf-8")  # last: it says whole
+    return data
+
+
+def load_data(
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    template: ChatTemplate,
+    directory: Path,
+) -> TrainingData | None:
+    """Load what ``make_data`` has kept; None if it was not finished.
+
+    Raises:
+        RunError: If data or settings have changed since: going on would be another run.
+    """
+    if not (directory / "prepared.json").is_file():
+        return None
+    about = json.loads((directory / "prepared.json").read_text("utf-8"))
+    if about["fingerprint"] != run_fingerprint(recipe, tokenizer, template):
+        raise RunError(
+            "the data or the settings differ from those this run began with, so going on would "
+            "not be the same run. Put them back, or begin anew with --overwrite.",
+            where=str(directory.parent),
+        )
+    train = PreparedData.load(directory / "train")
+    held_out = PreparedData.load(directory / "eval") if recipe.data.eval else None
+    if recipe.data.eval_share:
+        train, held_out = hold_out(train, recipe.data.eval_share, recipe.training.seed)
+    samples = tuple(read_records([Source(str(directory / "samples.jsonl"), format="danlu")]))
+    return TrainingData(
+        train,
+        held_out if held_out is not None and len(held_out) else None,
+        samples,
+        about["rejected"],
+        about["fingerprint"],
+    )
+
+
+def _sources(sources: Sequence[DataSource]) -> list[Source]:
+    return [Source(**source.model_dump()) for source in sources]
+
+
+def _reasons(data: PreparedData) -> str:
+    counts: dict[str, int] = {}
+    for drop in data.drops:
+        counts[drop.reason] = counts.get(drop.reason, 0) + 1
+    return ", ".join(f"{count} {reason}" for reason, count in counts.items()) or "the data is empty"
+
+
+class _SampleTaker:
+    """Keeps one record per task type in passing, whatever their order: the one hashed lowest."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.lowest: dict[tuple[str, str], tuple[str, Record]] = {}
+
+    def watch(self, name: str, records: Iterable[Record]) -> Iterator[Record]:
+        """Pass records through."""
+        if not self.count:
+            yield from records
+            return
+        for record in records:
+            key = (name, record.task_type)
+            mark = hashlib.blake2b(record.id.encode(), digest_size=8).hexdigest()
+            if record.messages[-1].role == "assistant" and (
+                key not in self.lowest or mark < self.lowest[key][0]
+            ):
+                self.lowest[key] = (mark, record)
+            yield record
+
+    def samples(self) -> tuple[Record, ...]:
+        """Return at most ``count`` records of different task types, evaluation data first."""
+        order = sorted(self.lowest, key=lambda key: (key[0] != "eval", self.lowest[key][0]))
+        seen: set[str] = set()
+        chosen = []
+        for key in order:
+            if key[1] not in seen and len(chosen) < self.count:
+                seen.add(key[1])
+                chosen.append(self.lowest[key][1])
+        return tuple(chosen)

@@ -25,7 +25,6 @@ Examples:
   danlu train sft-lora name=my-run data.train=my.jsonl
   danlu chat runs/my-run
 """,
-    no_args_is_help=True,
     add_completion=False,
     # Plain help: it starts sooner than rich's, and reads the same in a pipe and in the docs.
     rich_markup_mode=None,
@@ -51,16 +50,20 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         0 if it succeeded, 1 if a run failed, 2 for a user's mistake, 130 if interrupted.
     """
-    from pydantic import ValidationError
-
     try:
-        code = app(list(arguments), prog_name="danlu", standalone_mode=False)
+        code = app(list(arguments) or ["--help"], prog_name="danlu", standalone_mode=False)
         return code if isinstance(code, int) else OK
     except typer.TyperException as error:
         return _fail(_usage_text(error), error.exit_code)
     except TrainingError as error:
         return _fail(f"Error: {error}", RUN_FAILED)
-    except (DanluError, ValidationError) as error:
+    except DanluError as error:
+        return _fail(f"Error: {error}", USERS_MISTAKE)
+    except ValueError as error:
+        from pydantic import ValidationError
+
+        if not isinstance(error, ValidationError):
+            raise
         return _fail(f"Error: {error}", USERS_MISTAKE)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("Interrupted.", INTERRUPTED)
@@ -85,7 +88,7 @@ def _usage_text(error: typer.TyperException) -> str:
     option = getattr(error, "option_name", None)
     if option and "." in option:
         text += f". Settings are given without dashes: {option.lstrip('-')}=VALUE"
-    end = "?" if "Did you mean" in text and not text.endswith("?") else "."
+    end = "?" if "Did you mean" in text else "."
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "danlu"
     return f"Error: {text.rstrip('?')}{end}\nTry '{command} --help'."

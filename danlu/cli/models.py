@@ -33,7 +33,7 @@ def models(
     runs_dir: Annotated[Path, typer.Option(help="Where run directories are.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="A JSON array.")] = False,
 ) -> None:
-    """List the models at hand: built in, converted or downloaded earlier, and trained here."""
+    """List the models at hand: built in, downloaded, trained here."""
     rows = [*_builtin(), *_converted(), *_downloaded(), *_trained(runs_dir)]
     if as_json:
         result_json([row._asdict() for row in rows])
@@ -48,7 +48,9 @@ def _builtin() -> Iterator[ModelRow]:
     places = converted_builtins()
     for model in BUILTINS:
         state = "ready" if places[model.name] else "converted on first use"
-        yield ModelRow(f"builtin:{model.name}", "builtin", state, f"{model.summary}; {model.license}")
+        yield ModelRow(
+            f"builtin:{model.name}", "builtin", state, f"{model.summary}; {model.license}"
+        )
 
 
 def _converted() -> Iterator[ModelRow]:

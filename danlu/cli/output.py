@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import typer
@@ -38,13 +38,15 @@ def result_json(value: Any, *, indent: int | None = None) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=indent, default=str))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: str = "") -> None:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Collection[str] = ()
+) -> None:
     """Print a table to stdout; wide characters take two columns, nothing is cut off.
 
     Args:
         columns: Headings.
         rows: Cells, turned into text; None is an empty cell.
-        right: Headings of the columns to align right, separated by spaces.
+        right: Headings of the columns to align right.
     """
     from rich.console import Console
     from rich.table import Table
@@ -53,8 +55,23 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: st
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_COLUMNS
     drawn = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        is_right = column in right.split()
-        drawn.add_column(column, justify="right" if is_right else "left", overflow="fold")
+        drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     Console(width=width).print(drawn)
+
+
+def duration(seconds: float) -> str:
+    """Say a duration as a person would.
+
+    Example:
+        >>> [duration(seconds) for seconds in (0.4, 59, 150, 7800)]
+        ['under 1 s', '59 s', '2 min 30 s', '2 h 10 min']
+    """
+    if seconds < 1:
+        return "under 1 s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes_rest = divmod(minutes, 60)
+    return f"{hours} h {minutes_rest} min" if hours else f"{minutes} min {rest} s"

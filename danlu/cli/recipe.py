@@ -25,7 +25,6 @@ With changes, or for a program:
 
 group = typer.Typer(
     help="List the shipped recipes, or show every setting of one.",
-    no_args_is_help=True,
     rich_markup_mode=None,
 )
 
@@ -35,10 +34,10 @@ def list_recipes(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON array.")] = False,
 ) -> None:
     """List the recipes that come with Danlu."""
-    from danlu.config import shipped_recipes, summary
+    from danlu.config import recipe_summary, shipped_recipes
 
     rows = [
-        {"name": name, "summary": summary(path), "path": str(path)}
+        {"name": name, "summary": recipe_summary(path), "path": str(path)}
         for name, path in shipped_recipes().items()
     ]
     if as_json:
@@ -52,13 +51,13 @@ def show(
     recipe: Annotated[str, typer.Argument(metavar="NAME", help="A shipped name, or a YAML file.")],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Settings in place of the recipe's."),
+        typer.Argument(metavar="KEY=VALUE", help="Settings in place of the recipe's."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="A JSON array with one object per setting.")
     ] = False,
 ) -> None:
-    """Show every setting of a recipe with its meaning, its default and where that comes from."""
+    """Show every setting with its meaning, its default and where that comes from."""
     from danlu.config import annotated, describe, load_recipe
 
     loaded = load_recipe(recipe, settings or ())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from danlu.cli.output import note, result, result_json, table
+from danlu.cli.output import duration, note, result, result_json, table
 
 if TYPE_CHECKING:
     from danlu.runs import Summary
@@ -25,15 +25,18 @@ INTERRUPTED = 130
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A YAML file, or a name from 'danlu recipe list'.")
+        str,
+        typer.Argument(metavar="RECIPE", help="A YAML file, or a name from 'danlu recipe list'."),
     ],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Settings in place of the recipe's."),
+        typer.Argument(metavar="KEY=VALUE", help="Settings in place of the recipe's."),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Show what would be trained and what it costs; train not."),
+        typer.Option(
+            "--dry-run", help="Show what would be trained and at what cost, and stop there."
+        ),
     ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
@@ -42,7 +45,8 @@ def train(
         bool, typer.Option("--overwrite", help="Remove an earlier run of the same name first.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object: the summary, or with --dry-run the plan.")
+        bool,
+        typer.Option("--json", help="One JSON object: the summary, or with --dry-run the plan."),
     ] = False,
 ) -> int:
     """Train a model as a recipe says."""
@@ -56,12 +60,66 @@ def train(
         return 0
     from danlu.training.run import train as train_recipe
 
-    run = train_recipe(
-        loaded, resume=resume, overwrite=overwrite, recipe_text=recipe_text(loaded)
-    )
+    run = train_recipe(loaded, resume=resume, overwrite=overwrite, recipe_text=recipe_text(loaded))
     if int(os.environ.get("RANK", "0")) > 0:
         return 0  # the first process speaks for all
     if run.summary is None:
         return INTERRUPTED
     _print_summary(str(run.path), run.summary, as_json)
     return 0
+
+
+def _print_plan(plan: Plan, as_json: bool) -> None:
+    if as_json:
+        result_json(plan.as_dict(), indent=2)
+        return
+    rows = plan.rows()
+    columns = ["task type", "records", "branches", "tokens", "trained", "loss", "dropped or cut"]
+    table(
+        columns,
+        [
+            (
+                row.task_type,
+                f"{row.records:,}",
+                f"{row.branches:,}",
+                f"{row.tokens:,}",
+                f"{row.supervised_tokens:,}",
+                f"{row.loss_share:.0%}",
+                ", ".join(f"{count} {reason}" for reason, count in row.dropped.items()),
+            )
+            for row in rows
+        ],
+        right=columns[1:6],
+    )
+    held_out = f", {plan.eval_records:,} held out" if plan.eval_records else ""
+    rejected = f", {plan.rejected:,} rows that are no records" if plan.rejected else ""
+    for line in (
+        f"\n{plan.records:,} records to train on{held_out}{rejected}",
+        f"{plan.steps:,} steps on {plan.device}, each of about "
+        f"{plan.unique_tokens_per_step:,.0f} tokens in {plan.packs_per_step:.1f} packs; "
+        f"{plan.shared_share:.0%} of the work is shared",
+        f"about {duration(plan.train_seconds)} and {plan.memory_bytes / 1e9:.1f} GB for a model of "
+        f"{plan.total_parameters / 1e6:,.0f} million parameters ({plan.model})",
+        *plan.notes,
+    ):
+        result(line)
+
+
+def _print_summary(path: str, summary: Summary, as_json: bool) -> None:
+    if as_json:
+        result_json(summary.model_dump(), indent=2)
+        return
+    losses = [("loss", summary.first_loss, summary.last_loss)]
+    losses.append(("evaluation loss", summary.first_eval_loss, summary.last_eval_loss))
+    for name, first, last in losses:
+        if first is not None and last is not None:
+            result(f"{name}: {first:.3f} → {last:.3f}")
+    result(f"{summary.steps:,} steps in {duration(summary.train_seconds)}")
+    note("\nNext:")
+    for command in (f"danlu chat {path}", f"danlu report {path}"):
+        note(f"  {command}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("train", epilog=EPILOG)(train)

@@ -6,7 +6,14 @@ that obeys it), nor any import of torch.
 """
 
 from danlu.config.describe import Setting, annotated, describe
-from danlu.config.load import load_recipe, recipe_text, save_recipe, shipped_recipes
+from danlu.config.load import (
+    load_recipe,
+    make_recipe,
+    recipe_summary,
+    recipe_text,
+    save_recipe,
+    shipped_recipes,
+)
 from danlu.config.paths import danlu_home
 from danlu.config.recipe import Recipe
 
@@ -17,6 +24,8 @@ __all__ = [
     "danlu_home",
     "describe",
     "load_recipe",
+    "make_recipe",
+    "recipe_summary",
     "recipe_text",
     "save_recipe",
     "shipped_recipes",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
 from glob import has_magic, iglob
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from danlu.config.problems import problems
-from danlu.config.recipe import Recipe, Section
+from danlu.config.recipe import DataSection, Recipe, Section
 from danlu.config.strict_yaml import KeyPath, read_value, read_yaml, readable, write_yaml
 from danlu.errors import RecipeError, did_you_mean
 
@@ -31,6 +32,18 @@ def shipped_recipes() -> dict[str, Path]:
         True
     """
     return {path.stem: path for path in sorted(_SHIPPED.glob("*.yaml"))}
+
+
+def recipe_summary(path: Path) -> str:
+    """Return the comment in the first line of a recipe file.
+
+    Example:
+        >>> recipe_summary(shipped_recipes()["sft-lora"])
+        'Supervised tuning with LoRA: teach a model from conversations, on little memory.'
+    """
+    with path.open(encoding="utf-8") as file:
+        first = file.readline()
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
 def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -57,23 +70,51 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     except (UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"The recipe cannot be read: {error}.", where=str(path)) from error
     document = read_yaml(text, str(recipe))
-    tree = {} if document.value is None else document.value
-    if not isinstance(tree, dict):
+    if not isinstance(document.value or {}, dict):
         raise RecipeError(
             "A recipe is a tree of settings such as 'name: my-run', not a list or a single value.",
             where=str(recipe),
         )
     lines = {key: f"{recipe}:{line}" for key, line in document.lines.items()}
-    for override in overrides:
-        lines[_apply(tree, override)] = "command line"
-    for name, field in Recipe.model_fields.items():
-        if name in tree and tree[name] is None and field.default_factory:
-            tree[name] = {}  # a section whose settings are all commented out
-    try:
-        checked = Recipe.model_validate(tree)
-    except ValidationError as error:
-        raise RecipeError("\n".join(problems(error, Recipe, lines, str(recipe)))) from error
+    checked = make_recipe(document.value or {}, overrides, lines=lines, name=str(recipe))
     return _with_paths_from(checked, path.parent)
+
+
+def make_recipe(
+    tree: dict[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    lines: Mapping[KeyPath, str] | None = None,
+    name: str = "recipe",
+) -> Recipe:
+    """Check a tree of settings that did not come from a file.
+
+    Args:
+        tree: Sections and settings; left as it is.
+        overrides: As for ``load_recipe``.
+        lines: Where each setting was written, for messages.
+        name: What the tree is called in messages.
+
+    Raises:
+        RecipeError: With every problem that it has.
+
+    Example:
+        >>> make_recipe({"name": "mine"}, ["sequences.turns=last"]).sequences.turns
+        'last'
+    """
+    tree, places = deepcopy(tree), dict(lines or {})
+    for override in overrides:
+        path = _apply(tree, override)
+        places[path] = "command line"
+        for length in range(1, len(path)):
+            places.setdefault(path[:length], "command line")
+    for section, field in Recipe.model_fields.items():
+        if section in tree and tree[section] is None and field.default_factory:
+            tree[section] = {}  # a section whose settings are all commented out
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise RecipeError("\n".join(problems(error, Recipe, places, name))) from error
 
 
 def find_recipe(recipe: str | Path) -> Path:
@@ -126,7 +167,7 @@ def _apply(tree: dict[str, Any], override: str) -> KeyPath:
             f"{override!r} is not a setting: write KEY=VALUE, as in training.epochs=1.",
             where="command line",
         )
-    here: Any = tree
+    here: Any = _with_sources_in_full(tree)
     for depth, part in enumerate(path):
         is_last = depth == len(path) - 1
         if isinstance(here, list):
@@ -147,6 +188,15 @@ def _apply(tree: dict[str, Any], override: str) -> KeyPath:
                 here[part] = {}
             here = here[part]
     return path
+
+
+def _with_sources_in_full(tree: dict[str, Any]) -> dict[str, Any]:
+    """Turn data sources that are written as bare paths into groups, in place."""
+    data = tree.get("data")
+    if isinstance(data, dict):
+        for name in data.keys() & {"train", "eval"}:
+            data[name] = DataSection._paths_are_sources(data[name])
+    return tree
 
 
 def _key_path(name: str) -> KeyPath:

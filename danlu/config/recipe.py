@@ -190,8 +190,9 @@ class TrainingSection(Section):
     batch_records: int = setting(16, "Records per optimizer step, over all devices.", gt=0)
     pack_tokens: int | None = setting(
         None,
-        "Unique tokens computed at a time: memory against speed, never the result. None: 2048 on "
+        "Unique tokens computed at a time: memory against speed, never the result. None: 1024 on "
         "the CPU, 8192 on a GPU.",
+        "on two cores 512, 1024 and 2048 ran at 202, 214 and 212 tokens/s, in 2.6, 3.6, 5.5 GB",
         gt=0,
     )
     learning_rate: float = setting(2e-4, "Peak learning rate.", PRACTICE, gt=0)

@@ -111,7 +111,7 @@ def _is_current(place: Path, stamp: Mapping[str, Any] | None) -> bool:
     """Tell whether ``place`` holds a whole conversion with this stamp."""
     try:
         found: object = json.loads((place / _MARK).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return False
     return found == stamp
 

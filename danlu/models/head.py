@@ -17,8 +17,9 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-CHUNK_BYTES = 64 * 2**20
-"""Largest block of float32 logits; small enough to stay near the cache, large enough for BLAS."""
+CHUNK_BYTES = 128 * 2**20
+"""Largest block of float32 logits. The whole output matrix is read for every chunk: on two cores the
+products ran at 100 GFLOP/s in chunks of 64 MiB, at 155 in chunks of 100, of a possible 190."""
 
 
 class WeightedNll(NamedTuple):

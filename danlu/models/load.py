@@ -6,7 +6,6 @@ talking to a tuned model costs what talking to its base costs, and tuning it aga
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +20,11 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging as transformers_logging
 
 from danlu.errors import ModelError
 from danlu.models.builtin import converted_folder
 from danlu.models.hub import must_be_local
+from danlu.models.quiet import quiet
 from danlu.models.source import ModelSource, adapter_base, resolve, run_model
 from danlu.models.tokens import grow_embeddings
 
@@ -49,7 +48,7 @@ def load_tokenizer(
         if not _has_tokenizer(source.path):
             return load_tokenizer(adapter_base(source.path), trust_remote_code=trust_remote_code)
     place = _place(source, progress=progress)
-    with _told(source, "tokenizer"), _quiet():
+    with _told(source, "tokenizer"), quiet():
         tokenizer = AutoTokenizer.from_pretrained(**place, trust_remote_code=trust_remote_code)
     if len(tokenizer) == 0:
         raise ModelError(
@@ -100,7 +99,7 @@ def load_model(
         model = _with_adapter(base, source.path)
     else:
         place = _place(source, progress=progress)
-        with _told(source, "model"), _quiet():
+        with _told(source, "model"), quiet():
             model = AutoModelForCausalLM.from_pretrained(
                 **place, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
             )
@@ -122,7 +121,7 @@ def load_config(source: ModelSource | str | Path, *, trust_remote_code: bool = F
         assert source.path is not None
         return load_config(adapter_base(source.path), trust_remote_code=trust_remote_code)
     place = _place(source)
-    with _told(source, "config"), _quiet():
+    with _told(source, "config"), quiet():
         return AutoConfig.from_pretrained(**place, trust_remote_code=trust_remote_code)
 
 
@@ -172,7 +171,7 @@ def _with_adapter(base: PreTrainedModel, adapter: Path) -> PreTrainedModel:
     from peft import PeftConfig, PeftModel
 
     source = ModelSource("adapter", str(adapter), adapter)
-    with _told(source, "adapter"):
+    with _told(source, "adapter"), quiet():
         config = PeftConfig.from_pretrained(str(adapter))
         grow_embeddings(base, _new_token_ids(config))
         merged: PreTrainedModel = PeftModel.from_pretrained(
@@ -190,21 +189,6 @@ def _new_token_ids(config: Any) -> tuple[int, ...]:
 
 def _has_tokenizer(folder: Path) -> bool:
     return (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back transformers' progress bars and notices while a model loads."""
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity(logging.ERROR)
-    hook = transformers_logging.set_tqdm_hook(
-        lambda factory, args, kwargs: factory(*args, **{**kwargs, "disable": True})
-    )
-    try:
-        yield
-    finally:
-        transformers_logging.set_tqdm_hook(hook)
-        transformers_logging.set_verbosity(level)
 
 
 @contextmanager

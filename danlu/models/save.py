@@ -43,9 +43,11 @@ def save_model(
     """
     from peft import PeftModel
 
+    from danlu.models.quiet import quiet
+
     is_adapter = isinstance(model, PeftModel)
     target = directory / ("adapter" if is_adapter else "model")
-    with replaced_folder(target) as folder:
+    with replaced_folder(target) as folder, quiet():
         if is_adapter:
             # New rows are saved as trained tokens, so the embedding matrix never is.
             model.save_pretrained(folder, save_embedding_layers=False)

@@ -73,7 +73,7 @@ def grow_embeddings(model: PreTrainedModel, new_token_ids: Sequence[int]) -> Non
 
 def is_tied(model: PreTrainedModel) -> bool:
     """Tell whether the input and output embeddings are one matrix."""
-    return len(_matrices(model)) == 1
+    return len(_modules(model)) == 2 and len(_matrices(model)) == 1
 
 
 def token_indices(model: PreTrainedModel, new_token_ids: Sequence[int]) -> Any:

@@ -7,13 +7,13 @@ training starts from the model as it was.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from danlu.config.recipe import TuningSection
 from danlu.errors import RecipeError, did_you_mean
 from danlu.models.layers import decoder_layers, layer_numbers, linear_layers
+from danlu.models.quiet import quiet
 from danlu.models.tokens import token_indices
 
 # What the recipe sets by names of its own, or what is decided here.
@@ -67,11 +67,17 @@ def tune_lora(model: Any, tuning: TuningSection, new_token_ids: Sequence[int]) -
             trainable_token_indices=token_indices(model, new_token_ids),
             **_checked_options(tuning.lora_options, LoraConfig),
         )
-        with warnings.catch_warnings():
-            # PEFT 0.21 asks for an attribute that transformers 5.23 has renamed.
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        with quiet():
             return get_peft_model(model, config)
-    except (TypeError, ValueError, ImportError) as error:
+    # Whatever PEFT raises for an option's value: there is no one kind.
+    except (
+        AttributeError,
+        ImportError,
+        KeyError,
+        NotImplementedError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise RecipeError(f"PEFT refuses: {error}", where="tuning.lora_options") from error
 
 

@@ -17,25 +17,20 @@ DENIALS = frozenset({"not", "never", "nor", "neither", "without", "instead", "th
 DENIAL_REACH = 5
 """Just enough for "do not go by the name X"."""
 
-_UNITS = dict(
-    zip(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-        "fifteen sixteen seventeen eighteen nineteen".split(),
-        range(20),
-        strict=True,
+_SMALL = {
+    word: value
+    for words, values in (
+        ("zero one two three four five six seven eight nine ten", range(11)),
+        ("eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen", range(11, 19)),
+        ("nineteen twenty thirty forty fifty", (19, 20, 30, 40, 50)),
+        ("sixty seventy eighty ninety", (60, 70, 80, 90)),
     )
-)
-_TENS = dict(
-    zip(
-        "twenty thirty forty fifty sixty seventy eighty ninety".split(),
-        range(20, 100, 10),
-        strict=True,
-    )
-)
-_SCALES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000}
+    for word, value in zip(words.split(), values, strict=True)
+}
+_SCALES = {"thousand": 1_000, "million": 1_000_000}
 
 _THOUSANDS_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_NOT = re.compile(r"\bcannot\b|n't\b")
+_NOT = re.compile(r"\bcannot\b|n't\b|\bno longer\b")
 # A point or comma inside a number does not end a clause.
 _CLAUSE_END = re.compile(
     r"[!?;:\n—()]|[.,](?!\d)|(?<!\d)[.,]|\b(?:but|because|since|so|although|though|while)\b"
@@ -127,27 +122,26 @@ def numbers_as_digits(words: Iterable[str]) -> list[str]:
 def _number_at(words: Sequence[str], start: int) -> tuple[int, int]:
     """Return the number that begins at ``start`` and how many words it takes (0: none)."""
     total = group = 0
-    limit: float = float("inf")  # what is added next must be smaller than this
+    room: float = float("inf")  # what the group can still take is smaller than this
     position = start
     while position < len(words):
-        word = words[position]
-        if word == "and" and position > start and words[position - 1] in _SCALES:
-            if position + 1 < len(words) and words[position + 1] in _UNITS | _TENS:
-                position += 1
-                continue
-            break
-        small = _UNITS.get(word, _TENS.get(word))
-        if small is not None and small < limit and not (small == 0 and position > start):
-            group += small
-            limit = 10 if word in _TENS else 0
+        word, value = words[position], _SMALL.get(words[position])
+        if value is not None and value < room and (value or position == start):
+            group, room = group + value, 10 if value >= 20 else 0
         elif word == "hundred" and group < 10:
-            group, limit = max(group, 1) * 100, 100
-        elif word in _SCALES and word != "hundred" and (group or position == start):
-            total, group, limit = total + max(group, 1) * _SCALES[word], 0, float("inf")
-        else:
+            group, room = max(group, 1) * 100, 100
+        elif word in _SCALES and (group or position == start):
+            total, group, room = total + max(group, 1) * _SCALES[word], 0, float("inf")
+        elif not (word == "and" and position > start and _joins(words, position)):
             break
         position += 1
     return total + group, position - start
+
+
+def _joins(words: Sequence[str], position: int) -> bool:
+    """Tell whether the "and" at ``position`` is inside a number, as in "two hundred and six"."""
+    after = words[position + 1 : position + 2]
+    return words[position - 1] in ("hundred", *_SCALES) and after != [] and after[0] in _SMALL
 
 
 def _is_denied(before: Sequence[str]) -> bool:

@@ -11,6 +11,11 @@ from typing import Any
 UNLABELLED = "unlabelled"
 """Area of a record whose source names no task type: ``unlabelled/<file stem>``."""
 
+TEXT_ROLE = "text"
+"""Role of the only message of a plain document, as continued pre-training reads it."""
+
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -22,7 +27,8 @@ class Message:
         content: The text; None for an assistant turn that only calls tools.
         weight: For assistant turns, the weight of its tokens in the loss; 0 leaves it out.
         extra: What else the template may read: ``tool_calls`` (OpenAI schema), ``name``,
-            ``tool_call_id``, ``reasoning_content``.
+            ``tool_call_id``, ``reasoning_content``. A key whose value is None is the same as an
+            absent one, and readers leave it out.
     """
 
     role: str
@@ -81,6 +87,16 @@ class Record:
     source: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_text(self) -> bool:
+        """Whether this is a plain document for pre-training: one message of role ``text``.
+
+        Example:
+            >>> Record("1", "wiki/page", (Message("text", "Mercury is a metal."),)).is_text
+            True
+        """
+        return len(self.messages) == 1 and self.messages[0].role == TEXT_ROLE
+
 
 def content_id(content: Any) -> str:
     """Hash JSON-able content to 16 hexadecimal digits; equal content, equal id, on any machine.
@@ -89,5 +105,4 @@ def content_id(content: Any) -> str:
         >>> content_id({"instruction": "Hi", "output": "Hello"})
         '87d17905a717064d'
     """
-    text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(_encode(content).encode(), digest_size=8).hexdigest()

@@ -88,11 +88,15 @@ class RunDirectory:
             )
         run.path.mkdir(parents=True, exist_ok=True)
         run._take_lock()
-        if run.is_run():
-            # Said first: killed among the removals, this is still a run, and not a finished one.
-            run._write_status("interrupted", "being overwritten", started=_now())
-            run._remove_contents()
-        run._write_status("running", "", started=_now())
+        try:
+            if run.is_run():
+                # Said first: killed among the removals, this is still a run, and not finished.
+                run._write_status("interrupted", "being overwritten", started=_now())
+                run._remove_contents()
+            run._write_status("running", "", started=_now())
+        except BaseException:
+            run.close()
+            raise
         return run
 
     @classmethod

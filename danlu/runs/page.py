@@ -18,6 +18,8 @@ from danlu.runs.wording import duration, loss, number, signed, size
 
 REASONS = 20
 """Reasons of one kind on the page; the files have all."""
+_SOURCE = "data.train[]."
+"""Under this path the settings of one data source are described."""
 DIFF_TOKENS = 400
 DIFF_LIKENESS = 0.5
 """Answers less alike than this are not compared word by word: nothing would be learned."""
@@ -45,11 +47,11 @@ class SampleView:
 
 @dataclass(frozen=True, slots=True)
 class ReasonCount:
-    """How often one reason kept something out of training."""
+    """How often one reason kept something out of training, or cut it."""
 
-    kind: str
     reason: str
-    count: int
+    count: str
+    outcome: str
     spread: str
     example: str
 
@@ -86,13 +88,12 @@ def banner(run: RunDirectory, found: Figures, resolved: Resolved | None) -> tupl
     if state == "finished":
         return None
     total = resolved.total_steps if resolved else None
-    where = f"step {found.step:,}" + (f" of {total:,}" if total else "")
-    if found.train is None:
-        where = "before its first step was logged"
-    at = where if where.startswith("before") else f"at {where}"
+    step = f"step {found.step:,}" + (f" of {total:,}" if total else "")
+    at = f"at {step}" if found.train else "before its first step was logged"
     message = run.status().message
     if state == "running":
-        return (f"This run is not finished: it was {at} when this page was written.", message)
+        step = step if found.train else "no step was logged yet"
+        return (f"This run is not finished. When this page was written: {step}.", message)
     if state == "failed":
         return (f"This run failed {at}.", message)
     return (f"This run was interrupted {at}; it can be resumed.", message)
@@ -153,30 +154,26 @@ def before_after(more: dict[str, Any]) -> list[tuple[str, int, int, int]]:
 
 def drop_counts(dropped: Sequence[Dropped], rejected: Sequence[Rejected]) -> list[ReasonCount]:
     """Count what did not reach training by reason, the most frequent first."""
-    entries = [
-        ("branch" if drop.branch is not None else "record", drop.reason, drop.task_type,
-         f"{drop.record_id}: {drop.detail}" if drop.detail else drop.record_id)
-        for drop in dropped
-    ]  # fmt: skip
-    entries += [
-        ("line", line.reason, line.file, line.text if line.line is None else f"line {line.line}")
-        for line in rejected
-    ]
-    groups: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    examples: dict[tuple[str, str], str] = {}
-    for kind, reason, place, example in entries:
-        groups[kind, reason][place] += 1
-        examples.setdefault((kind, reason), example)
-    ordered = sorted(groups.items(), key=lambda item: -item[1].total())
+    groups: dict[tuple[str, str, str], list[tuple[str, str]]] = defaultdict(list)
+    for drop in dropped:
+        kind = "record" if drop.branch is None else "branch"
+        outcome = "trained, cut to length" if drop.kept else "left out"
+        example = f"{drop.record_id}: {drop.detail}" if drop.detail else drop.record_id
+        groups[drop.reason, kind, outcome].append((drop.task_type, example))
+    for line in rejected:
+        example = line.text if line.line is None else f"line {line.line}: {line.text}"
+        groups[line.reason, "line", "left out"].append((line.file, example))
+    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
     counts = []
-    for (kind, reason), places in ordered[:REASONS]:
+    for (reason, kind, outcome), found in ordered[:REASONS]:
+        places = Counter(place for place, _ in found)
         spread = ", ".join(f"{place} {count:,}" for place, count in places.most_common(6))
         spread += f" and {len(places) - 6} more" if len(places) > 6 else ""
-        example = examples[kind, reason]
-        counts.append(ReasonCount(kind, reason, places.total(), spread, example))
-    if len(ordered) > REASONS:
-        rest = sum(places.total() for _, places in ordered[REASONS:])
-        counts.append(ReasonCount("", f"{len(ordered) - REASONS} further reasons", rest, "", ""))
+        count = _count(len(found), kind)
+        counts.append(ReasonCount(reason, count, outcome, spread, found[0][1][:160]))
+    if rest := ordered[REASONS:]:
+        count = _count(sum(len(found) for _, found in rest), "time")
+        counts.append(ReasonCount(f"{len(rest)} further reasons", count, "", "", ""))
     return counts
 
 
@@ -246,6 +243,11 @@ def _parameters(summary: Summary) -> str:
     return f"{number(summary.trainable_parameters)}{share} parameters trained"
 
 
+def _count(count: int, thing: str) -> str:
+    plural = "es" if thing.endswith("ch") else "s"
+    return f"{count:,} {thing}{'' if count == 1 else plural}"
+
+
 def _differing(
     before: str, after: str
 ) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]] | None:
@@ -274,9 +276,6 @@ def _flat(tree: dict[str, Any], known: set[str], prefix: str = "") -> list[tuple
         else:
             leaves.append((path, value))
     return leaves
-
-
-_SOURCE = "data.train[]."
 
 
 def _show(value: Any, sources: dict[str, Any]) -> str:

@@ -71,8 +71,8 @@ def loss_png(history: History, *, title: str, subtitle: str) -> bytes:
         subtitle: Model, method, state.
 
     Returns:
-        The file's bytes. A task type whose name this machine has no font for is called by its
-        number, and the picture says so.
+        The file's bytes. A task type whose name no font here can write is called by its number,
+        and the picture says so.
     """
     from PIL import Image, ImageDraw
 
@@ -85,8 +85,8 @@ def loss_png(history: History, *, title: str, subtitle: str) -> bytes:
     height = HEADER + MAIN_HEIGHT + lines * (SMALL_HEIGHT + GAP) + MARGIN
     image = Image.new("RGB", (WIDTH * FINE, height * FINE), PAPER)
     pen = Pen(ImageDraw.Draw(image), Typeface())
-    pen.text(MARGIN, 30, title, 30, INK)
-    pen.text(MARGIN, 70, subtitle, 17, MUTED)
+    pen.text(MARGIN, 30, pen.face.legible(title, "run"), 30, INK)
+    pen.text(MARGIN, 70, pen.face.legible(subtitle, ""), 17, MUTED)
     main = Panel(
         "Loss, nats per token",
         bucketed(history.losses["train"].loss),
@@ -96,7 +96,8 @@ def loss_png(history: History, *, title: str, subtitle: str) -> bytes:
         epoch_marks(history.epochs),
     )
     _draw_panel(pen, main, (MARGIN, HEADER, WIDTH - MARGIN, HEADER + MAIN_HEIGHT), 17)
-    _draw_legend(pen, WIDTH - MARGIN, 76, found.eval is not None)
+    if found.train:
+        _draw_legend(pen, WIDTH - MARGIN, 76, found.eval is not None)
     width = (WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns
     for index, name in enumerate(shown):
         left = MARGIN + index % columns * (width + GAP)
@@ -112,10 +113,7 @@ def loss_png(history: History, *, title: str, subtitle: str) -> bytes:
     if len(names) > len(shown) > 0:
         notes.append(f"{len(names) - len(shown)} more task types are in report.html.")
     if pen.face.illegible:
-        notes.append(
-            f"No font here has the characters of {pen.face.illegible} names; they are in "
-            "report.html."
-        )
+        notes.append("No font here can write some of the names; report.html has them.")
     pen.text(MARGIN, height - 30, "  ".join(notes), 14, MUTED)
     buffer = io.BytesIO()
     image.reduce(FINE).save(buffer, format="PNG", optimize=True)
@@ -197,7 +195,7 @@ def _draw_panel(pen: Pen, panel: Panel, box: tuple[float, float, float, float], 
         pen.text((left + right) / 2, (top + bottom) / 2, "no metrics yet", size, MUTED, "mm")
         return
     axes = _axes(curves, panel, box, size)
-    for tick in nice_ticks(axes.low, axes.high, 5 if size > 15 else 4):
+    for tick in nice_ticks(axes.low, axes.high, 7 if size > 15 else 4):
         y = axes.place(0, tick)[1]
         pen.line([(axes.left, y), (axes.right, y)], GRID, 1)
         pen.text(axes.left - 8, y, f"{tick:g}", size - 2, MUTED, "rm")

@@ -88,17 +88,18 @@ def _record_turns(
     if not chosen or not any(record.messages[k].weight > 0 for k in chosen):
         drops.append(_nothing(record, answers))
         return []
+    _check_tools(record, template)
     messages = [template.message(message.as_dict()) for message in record.messages]
     tools = [dict(tool) for tool in record.tools] or None
-    _check_tools(record, template)
     texts: list[TurnText] = []
+    skipped: list[Drop] = []
     last_full = ""
     for branch, k in enumerate(chosen):
         if not _has_answer(messages[k]):
-            drops.append(_drop(record, branch, EMPTY_ANSWER, "the assistant's message is empty"))
+            skipped.append(_drop(record, branch, EMPTY_ANSWER, f"message {k + 1} is empty"))
             continue
         if k == 0:
-            drops.append(_drop(record, branch, NO_PROMPT, "no message comes before the answer"))
+            skipped.append(_drop(record, branch, NO_PROMPT, "no message comes before the answer"))
             continue
         prompt = template.render_plain(messages[:k], tools, True)
         full = template.render_plain(messages[: k + 1], tools, False)
@@ -108,7 +109,11 @@ def _record_turns(
         texts.append(TurnText(prompt, completion, k, branch, record.messages[k].weight))
         last_full = full
     if texts:
+        drops += skipped
         _check_all_shown(messages[: texts[-1].message_index], tools, last_full, template)
+    else:
+        reasons = ", ".join(dict.fromkeys(drop.reason for drop in skipped))
+        drops.append(_drop(record, None, NOTHING_TO_LEARN, f"no turn is left: {reasons}"))
     return texts
 
 

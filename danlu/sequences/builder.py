@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from danlu.errors import RecordError
 from danlu.sequences.branches import NOTHING_TO_LEARN
 from danlu.sequences.chunks import Chunk
 from danlu.sequences.lengths import Fit, describe_fit, fit_lengths
-from danlu.sequences.prepared import COLUMNS, Drop, PreparedData, empty_columns
+from danlu.sequences.prepared import Drop, PreparedData, empty_columns
 from danlu.sequences.storage import Columns, Strings, offsets_of, ranges
 from danlu.sequences.template import ChatTemplate
 from danlu.sequences.weighting import (
@@ -81,12 +80,12 @@ class Builder:
 
     Args:
         settings: The recipe's ``sequences``.
-        directory: Where the arrays' files grow; None keeps them in memory.
+        columns: Where the arrays grow; the columns of ``COLUMNS``, still empty.
     """
 
-    def __init__(self, settings: SequencesSection, directory: Path | None) -> None:
+    def __init__(self, settings: SequencesSection, columns: Columns) -> None:
         self._settings = settings
-        self._columns = Columns(COLUMNS, directory)
+        self._columns = columns
         self._columns.append(**empty_columns())
         self._channels: dict[str, int] = {}  # numbered as they come; sorted at the end
         self._tokens = self._branches = self._records = self._id_bytes = 0

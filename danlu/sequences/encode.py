@@ -82,7 +82,7 @@ class Encoder:
             ids = self._plain(texts)
             later = [i for i, follows in enumerate(continues) if follows]
             for i, continued in zip(later, self._continued([texts[i] for i in later]), strict=True):
-                ids[i] = continued or ids[i]
+                ids[i] = ids[i] if continued is None else continued
             return _joined(ids)
         if self.boundary is None:
             return _joined(self._plain(texts))

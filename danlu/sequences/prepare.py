@@ -22,8 +22,8 @@ from danlu.records.record import Record
 from danlu.sequences.builder import Builder
 from danlu.sequences.chunks import Chunk, rendered
 from danlu.sequences.encode import Encoder, rust_backend
-from danlu.sequences.prepared import PreparedData
-from danlu.sequences.storage import new_directory
+from danlu.sequences.prepared import COLUMNS, PreparedData
+from danlu.sequences.storage import Columns, new_directory
 from danlu.sequences.template import ChatTemplate
 
 if TYPE_CHECKING:
@@ -55,8 +55,11 @@ def prepare(
         RecordError: If a record is plain text, or too long with ``overlong: error``.
     """
     encoder = Encoder(tokenizer, boundary=template.stop_tokens[0])
-    with nullcontext(None) if directory is None else new_directory(directory) as growing:
-        builder = Builder(settings, growing)
+    with (
+        nullcontext(None) if directory is None else new_directory(directory) as growing,
+        Columns(COLUMNS, growing) as columns,
+    ):
+        builder = Builder(settings, columns)
         for chunk, (ids, offsets) in _encoded(rendered(records, template, settings), encoder):
             builder.add(chunk, ids, offsets)
             if on_progress is not None:

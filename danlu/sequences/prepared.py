@@ -196,9 +196,8 @@ class PreparedData:
     def save(self, directory: Path) -> None:
         """Write everything to a directory, which appears only when complete."""
         with new_directory(directory) as growing:
-            columns = Columns(COLUMNS, growing)
-            columns.append(**self._columns())
-            columns.finish()
+            with Columns(COLUMNS, growing) as columns:
+                columns.append(**self._columns())
             self.write_description(growing)
 
     @classmethod
@@ -259,35 +258,35 @@ class PreparedData:
         self, chosen: NDArray[np.int64], directory: Path | None
     ) -> dict[str, NDArray[Any]]:
         """Gather the columns of some records, a stretch at a time."""
-        columns = Columns(COLUMNS, directory)
-        columns.append(**empty_columns())
-        tokens = branches = id_bytes = 0
-        for begin in range(0, len(chosen), RECORDS_AT_A_TIME):
-            some = chosen[begin : begin + RECORDS_AT_A_TIME]
-            first = self.record_offsets[some]
-            per_record = self.record_offsets[some + 1] - first
-            taken = ranges(first, per_record)
-            lengths = self.offsets[taken + 1] - self.offsets[taken]
-            places = ranges(self.offsets[taken], lengths)
-            ids = Strings.of(self.record_ids[r] for r in some.tolist())
-            columns.append(
-                input_ids=self.input_ids[places],
-                weights=self.weights[places],
-                offsets=tokens + np.cumsum(lengths),
-                branch_record=np.repeat(np.arange(begin, begin + len(some)), per_record),
-                branch_channel=self.branch_channel[taken],
-                branch_index=self.branch_index[taken],
-                prompt_tokens=self.prompt_tokens[taken],
-                record_offsets=branches + np.cumsum(per_record),
-                record_channel=self.record_channel[some],
-                record_position=self.record_position[some],
-                record_ids_text=ids.text,
-                record_ids_offsets=id_bytes + ids.offsets[1:],
-            )
-            tokens += int(lengths.sum())
-            branches += len(taken)
-            id_bytes += len(ids.text)
-        return columns.finish()
+        with Columns(COLUMNS, directory) as columns:
+            columns.append(**empty_columns())
+            tokens = branches = id_bytes = 0
+            for begin in range(0, len(chosen), RECORDS_AT_A_TIME):
+                some = chosen[begin : begin + RECORDS_AT_A_TIME]
+                first = self.record_offsets[some]
+                per_record = self.record_offsets[some + 1] - first
+                taken = ranges(first, per_record)
+                lengths = self.offsets[taken + 1] - self.offsets[taken]
+                places = ranges(self.offsets[taken], lengths)
+                ids = Strings.of(self.record_ids[r] for r in some.tolist())
+                columns.append(
+                    input_ids=self.input_ids[places],
+                    weights=self.weights[places],
+                    offsets=tokens + np.cumsum(lengths),
+                    branch_record=np.repeat(np.arange(begin, begin + len(some)), per_record),
+                    branch_channel=self.branch_channel[taken],
+                    branch_index=self.branch_index[taken],
+                    prompt_tokens=self.prompt_tokens[taken],
+                    record_offsets=branches + np.cumsum(per_record),
+                    record_channel=self.record_channel[some],
+                    record_position=self.record_position[some],
+                    record_ids_text=ids.text,
+                    record_ids_offsets=id_bytes + ids.offsets[1:],
+                )
+                tokens += int(lengths.sum())
+                branches += len(taken)
+                id_bytes += len(ids.text)
+            return columns.finish()
 
 
 def empty_columns() -> dict[str, NDArray[Any]]:

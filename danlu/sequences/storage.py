@@ -75,13 +75,14 @@ def ranges(starts: Array, lengths: Array) -> NDArray[np.int64]:
         >>> ranges(np.array([7, 0]), np.array([3, 2])).tolist()
         [7, 8, 9, 0, 1]
     """
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    begins = offsets_of(lengths)
+    indices = np.arange(begins[-1], dtype=np.int64)
+    indices += np.repeat(starts - begins[:-1], lengths)
+    return indices
 
 
 class Columns:
-    """Named arrays that are appended to.
+    """Named arrays that are appended to; a context manager, which closes their files.
 
     Args:
         types: The columns and their dtypes.
@@ -98,6 +99,12 @@ class Columns:
             for name in types:
                 file = column_file(directory, name).open("wb")
                 self._files[name] = self._open.enter_context(file)
+
+    def __enter__(self) -> Columns:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self._open.close()
 
     def append(self, **pieces: Array) -> None:
         """Append to every column; each is converted to its dtype."""
@@ -132,7 +139,8 @@ def read_columns(
     for name, dtype in types.items():
         file = column_file(directory, name)
         if file.stat().st_size:
-            columns[name] = np.memmap(file, dtype=dtype, mode=mode)  # type: ignore[call-overload]
+            mapped = np.memmap(file, dtype=dtype, mode=mode)  # type: ignore[call-overload]
+            columns[name] = np.asarray(mapped)  # a plain view: slicing a memmap is slow
         else:
             columns[name] = np.empty(0, dtype)  # an empty file cannot be mapped
     return columns

@@ -94,11 +94,12 @@ class ChatTemplate:
                 "The chat template writes no token after tool calls: "
                 f"{stop_tokens[0]} is appended to them and trained.",
             )
+        stop_ids = tokenizer.convert_tokens_to_ids(list(stop_tokens))
         return cls(
             source=source,
             name=name,
             stop_tokens=stop_tokens,
-            stop_ids=tuple(int(tokenizer.convert_tokens_to_ids(one)) for one in stop_tokens),
+            stop_ids=tuple(stop_ids if isinstance(stop_ids, list) else [stop_ids]),
             stop_is_written=probed.answer_stop is not None,
             probed=probed,
             notes=(*notes, *_notes(source, probed, tokenizer)),

@@ -17,6 +17,7 @@ from accelerate import Accelerator
 
 from danlu.config.recipe import Recipe
 from danlu.errors import TrainingError
+from danlu.models.fused import fuse_lora
 from danlu.models.forest_support import use_forest_attention
 from danlu.models.load import load_model, load_tokenizer, pick_device, pick_dtype
 from danlu.models.save import save_model
@@ -48,7 +49,7 @@ from danlu.training.scoring import Packing, ScoringModel
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-PACK_TOKENS_CPU, PACK_TOKENS_GPU = 2048, 8192
+PACK_TOKENS_CPU, PACK_TOKENS_GPU = 1024, 8192
 
 
 @dataclass(frozen=True)
@@ -273,6 +274,7 @@ def _model(
         notes.say(f"padded rows instead of a forest: {reason}")
     torch.manual_seed(recipe.training.seed)  # new adapter weights are random
     model = apply_tuning(model, recipe.tuning, new_token_ids=new_token_ids)
+    fuse_lora(model)
     if recipe.training.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     default = PACK_TOKENS_CPU if device.type == "cpu" else PACK_TOKENS_GPU

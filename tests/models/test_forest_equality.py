@@ -54,7 +54,9 @@ def branch(ids, prompt, record=0, channel=0, weight=1.0):
 
 
 def chains(rng):
-    return [branch(rng.integers(0, VOCABULARY, n).tolist(), n // 3, i) for i, n in enumerate((5, 9, 17))]
+    return [
+        branch(rng.integers(0, VOCABULARY, n).tolist(), n // 3, i) for i, n in enumerate((5, 9, 17))
+    ]
 
 
 def shared_prompt(rng):
@@ -95,7 +97,9 @@ def rows_reference(model, branches):
             loss = (nll * torch.from_numpy(b.weights[1:]).to(nll.dtype)).sum()
             loss.backward()
             total += loss.item()
-    return total, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return total, {
+        name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
+    }
 
 
 def packs_result(model, packs, channels=2):
@@ -108,7 +112,9 @@ def packs_result(model, packs, channels=2):
         total += sums.loss.item()
         by_channel += sums.nats.numpy()
     assert by_channel.sum() == pytest.approx(total, rel=1e-5)
-    return total, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return total, {
+        name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
+    }
 
 
 def assert_same(found, expected, tolerance):
@@ -207,9 +213,7 @@ def test_attention_by_its_definition():
     mask = (k <= q) & (q < until[None])
     torch.manual_seed(0)
     query = torch.randn(1, 4, size, 8, dtype=torch.float64, requires_grad=True)
-    key, value = (
-        torch.randn(1, 2, size, 8, dtype=torch.float64, requires_grad=True) for _ in "kv"
-    )
+    key, value = (torch.randn(1, 2, size, 8, dtype=torch.float64, requires_grad=True) for _ in "kv")
     expected = functional.scaled_dot_product_attention(
         query, key, value, attn_mask=mask, enable_gqa=True
     ).transpose(1, 2)

@@ -206,6 +206,8 @@ def write_dropped(run: RunDirectory) -> None:
         for index in range(12)
     ]
     drops.append(Dropped(record_id="r99", task_type=TASK_TYPES[4], reason="nothing to learn"))
+    cut = {"task_type": TASK_TYPES[3], "reason": "prompt truncated", "kept": True}
+    drops.append(Dropped(record_id="r7", branch=1, detail="2,311 tokens cut to 2,048", **cut))
     run.write_dropped(drops)
     broken = [Rejected(file="data/常识.jsonl", line=17, reason="not JSON", text='{"messages": [')]
     write_rows(run.rejected_path, broken)

@@ -46,7 +46,13 @@ def predictions(packs):
 
 def expected(branches):
     return sorted(
-        (index, tuple(b.input_ids[:t].tolist()), int(b.input_ids[t]), float(b.weights[t]), b.channel)
+        (
+            index,
+            tuple(b.input_ids[:t].tolist()),
+            int(b.input_ids[t]),
+            float(b.weights[t]),
+            b.channel,
+        )
         for index, b in enumerate(branches)
         for t in range(1, len(b.input_ids))
         if b.weights[t]

@@ -201,7 +201,7 @@
       if (labelled.length > (bottom - top) / 14) return;
       const ends = labelled.map((s) => ({ s, y: py(last(s)) })).sort((a, b) => a.y - b.y);
       for (let i = 1; i < ends.length; i++) ends[i].y = Math.max(ends[i].y, ends[i - 1].y + 14);
-      for (let i = ends.length - 1, floor = bottom; i >= 0; i--, floor -= 14) ends[i].y = Math.min(ends[i].y, floor);
+      for (let i = ends.length - 1, floor = bottom - 5; i >= 0; i--, floor -= 14) ends[i].y = Math.min(ends[i].y, floor);
       for (const { s, y } of ends) {
         svg("text", { class: `end${s.dots ? " eval" : ""}`, x: right + 7, y: y + 4, style: `--c: var(--c${s.color})` }, picture, lossText(last(s)));
       }
@@ -239,6 +239,7 @@
         html("span", "", item, s.name);
         const value = html("b", "", item, spec.format(y[i]));
         if (low.length) html("small", "", value, `  ${spec.format(low[i])} to ${spec.format(high[i])}`);
+        else if (s.drawn !== y) html("small", "", value, `  smoothed ${spec.format(s.drawn[i])}`);
       }
       tip.hidden = false;
       const beyond = px(at) + tip.offsetWidth + 16 > host.clientWidth;

@@ -1,0 +1,189 @@
+"""The generator over a transformers model in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from danlu.errors import ModelError
+from danlu.generation.decode import answering, decode, takes_batches
+from danlu.generation.draw import uniforms
+from danlu.generation.interface import Completion, Conversation, Sampling
+from danlu.generation.text import TextStream
+from danlu.records.record import Message
+from danlu.sequences.encode import encode_prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from danlu.sequences.template import ChatTemplate
+
+BATCH_ROWS = {"cpu": 32, "cuda": 128}
+"""Answers computed at a time: on two cores tokens/s grow up to about 32 rows, and little after."""
+BATCH_TOKENS = {"cpu": 16_384, "cuda": 262_144}
+"""Tokens, prompts and answers, whose keys and values are kept at a time."""
+
+
+class TransformersGenerator:
+    """Answers conversations with an in-process transformers model, batched.
+
+    Prompts are rendered with the template's generation prompt and tokenised without further
+    special tokens, exactly as in training. The model may be in the midst of training: its mode and
+    its attention are put back after each call.
+
+    Args:
+        model: A transformers or PEFT model.
+        tokenizer: Its tokenizer.
+        template: The chat template; an answer ends at its stop tokens, or at those of the model's
+            generation config.
+        batch_rows: Answers computed at a time; None chooses by device.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        template: ChatTemplate,
+        *,
+        batch_rows: int | None = None,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.template = template
+        kind = "cuda" if model.device.type == "cuda" else "cpu"
+        self.batch_rows = batch_rows or BATCH_ROWS[kind]
+        self.batch_tokens = BATCH_TOKENS[kind]
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+        own = getattr(self.model.generation_config, "eos_token_id", None)
+        own = [own] if isinstance(own, int) else own or []
+        return frozenset([*self.template.stop_ids, *own])
+
+    @property
+    def context_tokens(self) -> int | None:
+        """How many tokens, prompt and answer, the model can take; None if it does not say."""
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return limit if isinstance(limit, int) and limit > 0 else None
+
+    def encode(self, conversation: Conversation) -> list[int]:
+        """Return a conversation's prompt as token ids."""
+        if isinstance(conversation, str):
+            conversation = [Message("user", conversation)]
+        messages = [message.as_dict() for message in conversation]
+        text = self.template.render(messages, None, add_generation_prompt=True)
+        return encode_prompt(self.tokenizer, text)
+
+    def generate(
+        self, conversations: Sequence[Conversation], sampling: Sampling
+    ) -> list[Completion]:
+        """Return one completion for each conversation, in order.
+
+        Raises:
+            ModelError: If a prompt is longer than the model's context.
+            TemplateError: If the template cannot render a conversation.
+        """
+        return self.generate_ids([self.encode(one) for one in conversations], sampling)
+
+    def generate_ids(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling
+    ) -> list[Completion]:
+        """Return one completion for each tokenised prompt, in order.
+
+        Raises:
+            ModelError: If a prompt is empty, or longer than the model's context.
+        """
+        budgets = [self._budget(prompt, sampling) for prompt in prompts]
+        answers: list[list[int]] = [[] for _ in prompts]
+        logprobs: list[list[float]] = [[] for _ in prompts]
+        stop_ids = self.stop_ids
+        with answering(self.model):
+            for batch in self._batches(prompts, sampling):
+                steps = decode(
+                    self.model,
+                    [prompts[place] for place in batch],
+                    sampling,
+                    stop_ids=stop_ids,
+                    uniform_BT=uniforms(sampling.seed, batch, sampling.max_new_tokens),
+                    budgets=[budgets[place] for place in batch],
+                )
+                for step in steps:
+                    for row, token_id in zip(step.rows, step.token_ids, strict=True):
+                        answers[batch[row]].append(token_id)
+                    for row, logprob in zip(step.rows, step.logprobs, strict=False):
+                        logprobs[batch[row]].append(logprob)
+        return [
+            Completion(
+                text=self._text(_without_stop(answer, stop_ids)),
+                token_ids=tuple(answer),
+                logprobs=tuple(scores) if sampling.logprobs else None,
+                finished=answer[-1] in stop_ids,
+            )
+            for answer, scores in zip(answers, logprobs, strict=True)
+        ]
+
+    def stream(self, conversation: Conversation, sampling: Sampling) -> Generator[str, None, None]:
+        """Yield an answer piece by piece, as its tokens are drawn.
+
+        The pieces join to the text that ``generate`` returns for this conversation alone. Closing
+        the generator stops the work.
+
+        Raises:
+            ModelError: If the prompt is longer than the model's context.
+        """
+        prompt = self.encode(conversation)
+        budget = self._budget(prompt, sampling)
+        stop_ids = self.stop_ids
+        text = TextStream(self._text)
+        with answering(self.model):
+            for step in decode(
+                self.model,
+                [prompt],
+                sampling,
+                stop_ids=stop_ids,
+                uniform_BT=uniforms(sampling.seed, [0], sampling.max_new_tokens),
+                budgets=[budget],
+            ):
+                if step.token_ids[0] not in stop_ids and (piece := text.push(step.token_ids[0])):
+                    yield piece
+        if piece := text.finish():
+            yield piece
+
+    def _text(self, token_ids: Sequence[int]) -> str:
+        text = self.tokenizer.decode(
+            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        assert isinstance(text, str)
+        return text
+
+    def _budget(self, prompt: Sequence[int], sampling: Sampling) -> int:
+        """Return how many tokens the answer may have within the model's context."""
+        if not prompt:
+            raise ModelError("the prompt has no tokens; there is nothing to answer.")
+        room = (self.context_tokens or len(prompt) + sampling.max_new_tokens) - len(prompt)
+        if room < 1:
+            raise ModelError(
+                f"the prompt has {len(prompt)} tokens and the model's context ends at "
+                f"{self.context_tokens}: shorten it, or begin a new conversation."
+            )
+        return min(sampling.max_new_tokens, room)
+
+    def _batches(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
+        """Cut the prompts into batches of like length, so that little is padding."""
+        order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
+        most_rows = self.batch_rows if takes_batches(self.model) else 1
+        batches: list[list[int]] = []
+        room = 0
+        for place in order:
+            if not batches or room < 1:
+                batches.append([])
+                longest = len(prompts[place]) + sampling.max_new_tokens
+                room = max(1, min(most_rows, self.batch_tokens // longest))
+            batches[-1].append(place)
+            room -= 1
+        return batches
+
+
+def _without_stop(token_ids: list[int], stop_ids: frozenset[int]) -> list[int]:
+    return token_ids[:-1] if token_ids and token_ids[-1] in stop_ids else token_ids

@@ -1,0 +1,108 @@
+"""LoRA layers in fewer passes over memory, to the same numbers.
+
+PEFT adds ``scaling * B(A(x))`` to the frozen layer's output in two passes over a tensor as wide as
+that output, and autograd keeps the parts. Written as one function, the product is accumulated in
+place of the output, and only the input and ``A(x)`` are kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear as LoraLinear
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class _LoraProduct(torch.autograd.Function):
+    """``x W' + b + s (x A') B'`` with frozen W; Hu et al. 2021, arXiv:2106.09685, equation 3.
+
+    With g the gradient of the output and u = x A':
+    dx = g W + s (g B) A,  dA = s (g B)' x,  dB = s g' u.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        lora_a: Tensor,
+        lora_b: Tensor,
+        scale: float,
+    ) -> Tensor:
+        flat = x.flatten(0, -2)
+        inner = flat @ lora_a.T
+        output = functional.linear(flat, weight, bias)
+        output.addmm_(inner, lora_b.T, alpha=scale)
+        ctx.save_for_backward(flat, inner, weight, lora_a, lora_b)
+        ctx.scale, ctx.shape = scale, x.shape
+        return output.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        flat, inner, weight, lora_a, lora_b = ctx.saved_tensors
+        grad = grad.flatten(0, -2)
+        grad_inner = (grad @ lora_b).mul_(ctx.scale)
+        grad_a = grad_inner.T @ flat if ctx.needs_input_grad[3] else None
+        grad_b = (inner.T @ grad).mul_(ctx.scale).T if ctx.needs_input_grad[4] else None
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = (grad @ weight).addmm_(grad_inner, lora_a).view(ctx.shape)
+        return grad_x, None, None, grad_a, grad_b, None
+
+
+def fuse_lora(model: nn.Module) -> int:
+    """Let every plain LoRA layer of a PEFT model compute in one function.
+
+    Plain is: one adapter without variant (DoRA ...), dropout or bias of its own, over a frozen
+    ``nn.Linear`` in one dtype. All others stay as they are. Merging, switching adapters off and
+    saving work as before, because only the layer's forward is replaced, and it asks each time.
+
+    Returns:
+        How many layers were fused.
+    """
+    count = 0
+    for module in model.modules():
+        if isinstance(module, LoraLinear) and _is_plain(module):
+            module.forward = _Fused(module)
+            count += 1
+    return count
+
+
+class _Fused:
+    """A LoRA layer's forward, which falls back on PEFT's own where the layer is not plain now."""
+
+    def __init__(self, layer: LoraLinear) -> None:
+        self.layer = layer
+        self.own = layer.forward
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        layer = self.layer
+        if layer.disable_adapters or layer.merged or kwargs or args or not _is_plain(layer):
+            result: Tensor = self.own(x, *args, **kwargs)
+            return result
+        name = layer.active_adapters[0]
+        base, a, b = layer.get_base_layer(), layer.lora_A[name].weight, layer.lora_B[name].weight
+        if x.dtype != a.dtype or torch.is_autocast_enabled(x.device.type):
+            return self.own(x)
+        product: Tensor = _LoraProduct.apply(x, base.weight, base.bias, a, b, layer.scaling[name])
+        return product
+
+
+def _is_plain(layer: Any) -> bool:
+    if len(layer.active_adapters) != 1:
+        return False
+    name = layer.active_adapters[0]
+    base = layer.get_base_layer()
+    return (
+        name in layer.lora_A
+        and name not in getattr(layer, "lora_variant", {})
+        and isinstance(layer.lora_dropout[name], nn.Identity)
+        and layer.lora_B[name].bias is None
+        and not getattr(layer, "fan_in_fan_out", False)
+        and type(base) is nn.Linear
+        and not base.weight.requires_grad
+        and base.weight.dtype == layer.lora_A[name].weight.dtype
+    )

@@ -1,0 +1,156 @@
+"""What a file format is, and how its parse takes columns out of a row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from danlu.errors import RecordError
+from danlu.records.record import Message, Response
+
+
+class Parts(NamedTuple):
+    """What a row says, apart from the columns that every format has.
+
+    Attributes:
+        messages: The conversation.
+        tools: Tool declarations.
+        responses: Answers to compare.
+        source: Where the record says that it came from; None if it does not say.
+        meta: Columns that an earlier reading did not know; empty but for Danlu's own format.
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+    responses: tuple[Response, ...] = ()
+    source: str | None = None
+    meta: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One way of writing records in the rows of a file.
+
+    Attributes:
+        name: As in ``format:`` of a recipe.
+        summary: What it is, in a sentence.
+        columns: The columns that it knows, and what they hold; ``id``, ``task_type`` and ``tags``
+            are known in every format.
+        sample: A row of it.
+        recognise: Whether a row looks like this format; for any row true of at most one.
+        parse: Takes the columns it knows out of the row. What is left is kept in ``meta``. Raises
+            RecordError if the row is broken.
+    """
+
+    name: str
+    summary: str
+    columns: Mapping[str, str]
+    sample: Mapping[str, Any]
+    recognise: Callable[[Mapping[str, Any]], bool]
+    parse: Callable[[dict[str, Any]], Parts]
+
+
+COMMON_COLUMNS: Mapping[str, str] = {
+    "id": "Name of the record; without it, a hash of its content.",
+    "task_type": "Task type, area/skill.",
+    "tags": "Free marks, a list of strings.",
+}
+"""Columns that every format knows."""
+
+
+def take_text(row: dict[str, Any], column: str) -> str:
+    """Take a text that must be there.
+
+    Raises:
+        RecordError: If it is missing or no text.
+    """
+    try:
+        value = row.pop(column)
+    except KeyError:
+        raise RecordError(f"the column {column!r} is missing; the row has {names(row)}.") from None
+    if not isinstance(value, str):
+        raise RecordError(f"{column!r} is {kind(value)}; it must be text.")
+    return value
+
+
+def take_optional_text(row: dict[str, Any], column: str) -> str:
+    """Take a text that may be missing, null or empty: then it is empty.
+
+    Raises:
+        RecordError: If it is there and no text.
+    """
+    value = row.pop(column, None)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RecordError(f"{column!r} is {kind(value)}; it must be text.")
+    return value
+
+
+def take_list(row: dict[str, Any], column: str) -> list[Any]:
+    """Take a list that may be missing, null or empty; tables hold it as JSON text.
+
+    Raises:
+        RecordError: If it is something else.
+
+    Example:
+        >>> take_list({"history": '[["Hi", "Hello"]]'}, "history")
+        [['Hi', 'Hello']]
+    """
+    value = row.pop(column, None)
+    if value is None or value == "":
+        return []
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise RecordError(
+                f"{column!r} is text that is not JSON: {error}; it must be a list."
+            ) from error
+    if not isinstance(value, list):
+        raise RecordError(f"{column!r} is {kind(value)}; it must be a list.")
+    return value
+
+
+def looks_like_list(value: Any) -> bool:
+    """Whether a column holds a list, or the JSON text of one, as a table does."""
+    return isinstance(value, list) or (isinstance(value, str) and value.lstrip()[:1] == "[")
+
+
+def has_verdict(row: Mapping[str, Any]) -> bool:
+    """Whether a row says which answer is good: its answers are to be compared, not to be learned.
+
+    Example:
+        >>> has_verdict({"prompt": "Hi", "completion": "Go away.", "label": False})
+        True
+    """
+    return isinstance(row.get("label"), bool) or ("chosen" in row and "rejected" in row)
+
+
+def kind(value: Any) -> str:
+    """Name the kind of a JSON value for an error message.
+
+    Example:
+        >>> kind([1]), kind(None), kind(2.5)
+        ('a list', 'null', 'a number')
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    for kinds, name in (((int, float), "a number"), (str, "text"), (list, "a list")):
+        if isinstance(value, kinds):
+            return name
+    return "an object" if isinstance(value, Mapping) else type(value).__name__
+
+
+def names(row: Mapping[str, Any]) -> str:
+    """List the columns of a row for an error message.
+
+    Example:
+        >>> names({"question": "1 + 1?", "answer": "2"})
+        "columns 'question', 'answer'"
+    """
+    return f"columns {', '.join(map(repr, row))}" if row else "no other columns"

@@ -1,0 +1,34 @@
+"""Plain text: documents for continued pre-training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from danlu.records.formats import chatml
+from danlu.records.formats.format import Format, Parts, take_text
+from danlu.records.record import TEXT_ROLE, Message
+
+
+def recognise(row: Mapping[str, Any]) -> bool:
+    """A column ``text`` that is not ChatML."""
+    return isinstance(row.get("text"), str) and not chatml.recognise(row)
+
+
+def parse(row: dict[str, Any]) -> Parts:
+    """Take the text as the one message of role ``text``.
+
+    Raises:
+        RecordError: If it is missing.
+    """
+    return Parts((Message(TEXT_ROLE, take_text(row, "text")),))
+
+
+TEXT = Format(
+    name="text",
+    summary="Plain documents for continued pre-training: one message of role text.",
+    columns={"text": "The document; a line of a .txt file, or a whole .md file."},
+    sample={"text": "The Yellow River is named after the loess that it carries."},
+    recognise=recognise,
+    parse=parse,
+)

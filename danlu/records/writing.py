@@ -1,0 +1,115 @@
+"""Records written in Danlu's own format, one JSON object a line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import IO, Any, cast
+
+from danlu.errors import RecordError
+from danlu.records.check import check_messages
+from danlu.records.record import Message, Record, Response
+from danlu.records.source import check_task_type
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def write_records(records: Iterable[Record], path: str | Path) -> int:
+    """Write records so that, killed at any moment, either the old file or the whole new one is there.
+
+    What is written reads back as equal records, in any later version.
+
+    Args:
+        records: Gone through once; may be a stream.
+        path: A ``.jsonl`` file, or ``.jsonl.gz``. Its folder is made where it is missing.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        RecordError: If a record is not whole, or holds what JSON has not.
+    """
+    path = Path(path)
+    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+        raise RecordError("records are written as .jsonl or .jsonl.gz.", where=str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    count = 0
+    try:
+        with temporary.open("wb") as file:
+            with _packed(file, path) as out:
+                for record in records:
+                    out.write(_line(record))
+                    count += 1
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count
+
+
+def to_row(record: Record) -> dict[str, Any]:
+    """Return a record as the JSON object of Danlu's own format.
+
+    Example:
+        >>> to_row(Record("1", "identity/name", (Message("user", "Hi"),), source="a.json"))
+        {'id': '1', 'task_type': 'identity/name', 'messages': [{'role': 'user', 'content': 'Hi'}], \
+'source': 'a.json'}
+    """
+    row: dict[str, Any] = {
+        "id": record.id,
+        "task_type": record.task_type,
+        "messages": [_message(message) for message in record.messages],
+    }
+    if record.tools:
+        row["tools"] = list(record.tools)
+    if record.responses:
+        row["responses"] = [_response(response) for response in record.responses]
+    if record.tags:
+        row["tags"] = list(record.tags)
+    row["source"] = record.source
+    if record.meta:
+        row["meta"] = dict(record.meta)
+    return row
+
+
+def _message(message: Message) -> dict[str, Any]:
+    row = message.as_dict()
+    if message.weight != 1.0:
+        row["weight"] = message.weight
+    return row
+
+
+def _response(response: Response) -> dict[str, Any]:
+    row = {
+        "content": response.content,
+        "rank": response.rank,
+        "score": response.score,
+        "label": response.label,
+    }
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _line(record: Record) -> bytes:
+    try:
+        check_messages(record.messages)
+        check_task_type(record.task_type)
+        return f"{_encode(to_row(record))}\n".encode()
+    except RecordError as error:
+        raise RecordError(error.message, where=f"record {record.id}") from error
+    except (TypeError, ValueError) as error:
+        raise RecordError(
+            f"the record holds something that JSON has not: {error}.", where=f"record {record.id}"
+        ) from error
+
+
+def _packed(file: IO[bytes], path: Path) -> IO[bytes]:
+    """Compress where the name asks for it; without a time, so that equal records give equal files."""
+    if path.suffix != ".gz":
+        return cast(IO[bytes], nullcontext(file))
+    return cast(IO[bytes], gzip.GzipFile("", "wb", fileobj=file, mtime=0))

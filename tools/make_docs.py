@@ -1,0 +1,151 @@
+"""Write the parts of the documentation that the program knows best: settings and commands.
+
+``python tools/make_docs.py`` writes ``docs/recipe.md`` and ``docs/commands.md``; with ``--check``
+it writes nothing and fails where they are not current.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from danlu.cli.main import app, run
+from danlu.config import Recipe, Setting, describe
+from danlu.config.recipe import DataSource
+from danlu.config.strict_yaml import write_yaml
+
+DOCS = Path(__file__).parents[1] / "docs"
+NOTICE = "<!-- Made by tools/make_docs.py (`make docs`); edit the program instead. -->"
+
+EXAMPLES = {
+    "": "name: my-run",
+    "model": "model:\n  path: builtin:smollm2-135m-instruct",
+    "data": "data:\n  train:\n  - my.jsonl\n  - path: faq.csv\n    task_type: support/faq\n"
+    "    columns: {prompt: question, completion: answer}\n  eval_share: 0.05",
+    "sequences": "sequences:\n  max_length: 1024\n  overlong: truncate_prompt_left",
+    "tuning": "tuning:\n  method: lora\n  lora_rank: 32\n  lora_options: {use_rslora: true}",
+    "objective": "objective:\n  name: nll",
+    "training": "training:\n  epochs: 2\n  batch_records: 32\n  learning_rate: 1e-4",
+    "evaluation": "evaluation:\n  every_steps: 50\n  patience: 3",
+    "checkpoints": "checkpoints:\n  every_steps: 100",
+    "logging": "logging:\n  trackers: [tensorboard]",
+    "samples": 'samples:\n  prompts: ["Who are you?"]',
+}
+"""One example per section; a test loads each."""
+
+
+def recipe_page() -> str:
+    """Return ``docs/recipe.md``."""
+    parts = [
+        "# The recipe",
+        NOTICE,
+        "A recipe is a YAML file, or the name of a shipped one. An unknown key, a bad value or two "
+        "settings that exclude each other is an error that says where. On the command line a "
+        "setting is `section.name=value`, and one of a list `data.train[0].limit=10`; a value that "
+        "begins with `[`, `{` or a quote is YAML, anything else is taken as it stands. A relative "
+        "path means the current directory or, where nothing is there, the recipe's own. `null` is "
+        "no value.",
+    ]
+    sections: dict[str, list[Setting]] = {}
+    for row in describe():
+        sections.setdefault(row.path.rpartition(".")[0], []).append(row)
+    for section, settings in sections.items():
+        parts += [f"## {_title(section)}", _meaning(section), _table(settings)]
+        if section in EXAMPLES:
+            parts.append(f"```yaml\n{EXAMPLES[section]}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def _title(section: str) -> str:
+    return {"": "The run", "data.train[]": "A data source"}.get(section, f"`{section}`")
+
+
+def _meaning(section: str) -> str:
+    if section == "":
+        return "Settings at the top of the recipe."
+    kind: Any = DataSource if section == "data.train[]" else Recipe.model_fields[section].annotation
+    return str(kind.__doc__).splitlines()[0]
+
+
+def _table(settings: list[Setting]) -> str:
+    lines = [
+        "| setting | takes | default | meaning | source of the default |",
+        "|---|---|---|---|---|",
+    ]
+    for row in settings:
+        default = write_yaml(row.default).removesuffix("...\n").strip()
+        cells = (
+            f"`{row.path}`",
+            row.type,
+            "required" if row.required else f"`{default}`",
+            row.meaning,
+            row.source,
+        )
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def commands_page() -> str:
+    """Return ``docs/commands.md``."""
+    parts = [
+        "# The commands",
+        NOTICE,
+        "Results go to stdout, notes and progress to stderr. The exit code is 0 for success, 1 if "
+        "a run failed, 2 for a mistake in what was asked, 130 if it was interrupted. A mistake is "
+        "told in words; `DANLU_DEBUG=1` shows the traceback too. `DANLU_HOME` is where converted "
+        "models are kept (default `~/.cache/danlu`).",
+    ]
+    for words in commands():
+        parts += [f"## {' '.join(['danlu', *words])}", f"```text\n{_help(words).rstrip()}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def commands() -> list[list[str]]:
+    """Return the words of every command, groups before what is in them."""
+    import typer.main
+
+    def below(command: Any, words: list[str]) -> Iterator[list[str]]:
+        yield words
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from below(inner, [*words, name])
+
+    return list(below(typer.main.get_command(app), []))
+
+
+def _help(words: list[str]) -> str:
+    os.environ["COLUMNS"] = "100"  # the same text in any terminal
+    with redirect_stdout(StringIO()) as text:
+        run([*words, "--help"])
+    return text.getvalue()
+
+
+def pages() -> dict[Path, str]:
+    """Return every page by its path."""
+    return {DOCS / "recipe.md": recipe_page(), DOCS / "commands.md": commands_page()}
+
+
+def main() -> int:
+    """Write the pages, or check them."""
+    stale = [
+        path
+        for path, text in pages().items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(f"docs/{path.name} is not current: run `make docs`", file=sys.stderr)
+        return 1 if stale else 0
+    for path in stale:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(pages()[path], encoding="utf-8")
+        print(f"wrote docs/{path.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

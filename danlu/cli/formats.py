@@ -25,12 +25,12 @@ def formats(
     from danlu.records import FORMATS
 
     if as_json:
-        result_json([{"name": f.name, "summary": f.summary, "sample": f.sample} for f in FORMATS])
+        names = ("name", "summary", "columns", "sample")
+        result_json([{name: getattr(known, name) for name in names} for known in FORMATS])
         return
     for known in FORMATS:
-        sample = known.sample
-        text = sample if isinstance(sample, str) else json.dumps(sample, ensure_ascii=False)
-        result(f"{known.name}: {known.summary}\n  {text}\n")
+        sample = json.dumps(known.sample, ensure_ascii=False)
+        result(f"{known.name}: {known.summary}\n  {sample}\n")
 
 
 def register(app: typer.Typer) -> None:

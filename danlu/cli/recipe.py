@@ -13,14 +13,12 @@ Example:
   danlu recipe list
 """
 SHOW_EPILOG = """\b
-The text is a recipe itself; settings left at their default are commented out:
+Examples:
+  danlu recipe show sft-lora
+  danlu recipe show my.yaml training.epochs=1 --json
   danlu recipe show sft-lora > my.yaml
-  danlu train my.yaml
 
-\b
-With changes, or for a program:
-  danlu recipe show sft-lora training.epochs=1
-  danlu recipe show sft-lora --json
+The text is a recipe itself; settings left at their default are commented out.
 """
 
 group = typer.Typer(

@@ -50,6 +50,11 @@ def train(
     ] = False,
 ) -> int:
     """Train a model as a recipe says."""
+    if resume and overwrite:
+        raise typer.BadParameter(
+            "one goes on with a run, the other removes it: give one of them",
+            param_hint="--resume and --overwrite",
+        )
     from danlu.config import load_recipe, recipe_text
 
     loaded = load_recipe(recipe, settings or ())
@@ -74,7 +79,15 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
         result_json(plan.as_dict(), indent=2)
         return
     rows = plan.rows()
-    columns = ["task type", "records", "branches", "tokens", "trained", "loss", "dropped or cut"]
+    columns = [
+        "task type",
+        "records",
+        "branches",
+        "tokens",
+        "trained",
+        "of the loss",
+        "dropped or cut",
+    ]
     table(
         columns,
         [

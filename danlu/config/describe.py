@@ -8,10 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from danlu.config.recipe import DataSource, Recipe, Section
 from danlu.config.strict_yaml import write_yaml
@@ -89,8 +87,9 @@ def _setting(path: str, field: FieldInfo, value: Any, given: bool) -> Setting:
 
 
 def _default(field: FieldInfo) -> Any:
-    default = field.get_default(call_default_factory=True, validated_data={})
-    return None if default is PydanticUndefined else default
+    if field.is_required():
+        return None
+    return field.get_default(call_default_factory=True, validated_data={})
 
 
 def _plain(value: Any) -> Any:
@@ -107,12 +106,12 @@ def type_words(field: FieldInfo) -> str:
         >>> type_words(FieldInfo.from_annotation(int | None))
         'whole number or null'
     """
-    signs = {Gt: ("gt", ">"), Ge: ("ge", ">="), Lt: ("lt", "<"), Le: ("le", "<=")}
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
     limits = [
         f" {sign} {getattr(limit, name)}"
         for limit in field.metadata
-        for kind, (name, sign) in signs.items()
-        if isinstance(limit, kind)
+        for name, sign in signs.items()
+        if hasattr(limit, name)
     ]
     return _words(field.annotation, " and".join(limits))
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from danlu.config.strict_yaml import KeyPath, readable
 from danlu.errors import did_you_mean, nearest
@@ -73,7 +72,7 @@ def _written(path: KeyPath, lines: Mapping[KeyPath, str]) -> KeyPath:
     return path
 
 
-def _text(details: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> str:
+def _text(details: Mapping[str, Any], path: KeyPath, model: type[BaseModel]) -> str:
     kind, given, context = details["type"], details["input"], details.get("ctx", {})
     if kind == "extra_forbidden":
         return f"unknown setting.{_nearest_setting(path, model)}"

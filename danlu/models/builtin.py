@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from danlu.config.paths import danlu_home
 from danlu.errors import ModelError
-from danlu.models.source import BUILTINS, Builtin, ModelSource, builtin_named, danlu_home
+from danlu.models.source import BUILTINS, Builtin, ModelSource, builtin_named
 
 FORMAT = 1
 """Raised when a conversion is written differently; older ones are then made anew."""

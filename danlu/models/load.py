@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from danlu.errors import ModelError
+from danlu.errors import ModelError, did_you_mean
 from danlu.models.builtin import converted_folder
 from danlu.models.hub import must_be_local
 from danlu.models.quiet import quiet
@@ -126,25 +126,41 @@ def load_config(source: ModelSource | str | Path, *, trust_remote_code: bool = F
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the device that ``auto``, ``cpu``, ``cuda`` or ``mps`` means on this machine."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """Return the device that ``auto``, ``cpu``, ``cuda`` or ``mps`` means on this machine.
+
+    Raises:
+        ModelError: If there is no such device.
+    """
+    present = {"cpu": True}
+    present["cuda"] = torch.cuda.is_available()
+    present["mps"] = torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device(next((kind for kind in ("cuda", "mps") if present[kind]), "cpu"))
+    kind, _, number = name.partition(":")
+    if not present.get(kind) or (number and not number.isdigit()):
+        at_hand = ", ".join(kind for kind, there in present.items() if there)
+        raise ModelError(f"this machine has no device {name!r}; it has: {at_hand}.")
+    return torch.device(name)
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the number format that ``auto``, ``float32`` or ``bfloat16`` means on a device.
 
+    Raises:
+        ModelError: If it is none of them.
+
     Example:
         >>> pick_dtype("auto", torch.device("cpu"))
         torch.float32
     """
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     if precision == "auto":
         has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if has_bfloat16 else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    if precision not in known:
+        hint = did_you_mean(precision, ["auto", *known])
+        raise ModelError(f"there is no number format {precision!r} here.{hint}")
+    return known[precision]
 
 
 def _located(source: ModelSource | str | Path) -> ModelSource:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,15 +53,41 @@ def save_model(
             model.save_pretrained(folder, save_embedding_layers=False)
             (folder / "README.md").unlink(missing_ok=True)  # a form, left unfilled
         else:
-            model.save_pretrained(folder)
-        generation_config = copy.deepcopy(model.generation_config)
-        generation_config.eos_token_id = list(template.stop_ids)
-        generation_config.save_pretrained(folder)
+            _save_full(model, folder)
+        _generation_config(model, template.stop_ids).save_pretrained(folder)
         # A copy, because a caller's tokenizer keeps its own template.
         own = copy.copy(tokenizer)
         own.chat_template = template.source
         own.save_pretrained(folder)
     return target
+
+
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+
+
+def _save_full(model: PreTrainedModel, folder: Path) -> None:
+    """Save all weights; transformers saves the generation config too, if it finds it consistent."""
+    own = model.generation_config
+    model.generation_config = _generation_config(model)
+    try:
+        model.save_pretrained(folder)
+    finally:
+        model.generation_config = own
+
+
+def _generation_config(model: Any, stop_ids: Sequence[int] = ()) -> Any:
+    """Return a model's generation config with these stop tokens, as transformers agrees to save it.
+
+    Some published models set a temperature and do not sample. transformers reads that, with a
+    notice, and refuses to save it; what has no effect is left out here.
+    """
+    config = copy.deepcopy(model.generation_config)
+    if not config.do_sample:
+        for name in _SAMPLING:
+            setattr(config, name, None)
+    if stop_ids:
+        config.eos_token_id = list(stop_ids)
+    return config
 
 
 @contextmanager

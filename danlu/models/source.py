@@ -6,7 +6,6 @@ Nothing here imports torch, so the command line can check a name at once.
 from __future__ import annotations
 
 import json
-import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,11 +68,6 @@ class ModelSource:
     kind: Kind
     name: str
     path: Path | None = None
-
-
-def danlu_home() -> Path:
-    """Return the cache directory: ``$DANLU_HOME``, or ``~/.cache/danlu``."""
-    return Path(os.environ.get("DANLU_HOME") or "~/.cache/danlu").expanduser().absolute()
 
 
 def resolve(path: str | Path) -> ModelSource:

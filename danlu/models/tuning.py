@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from danlu.config.recipe import TuningSection
+from danlu.models.tokens import grow_embeddings
 from danlu.models.tuning_full import tune_full
 from danlu.models.tuning_lora import tune_lora
 
@@ -27,8 +28,8 @@ def apply_tuning(model: Any, tuning: TuningSection, *, new_token_ids: Sequence[i
     Args:
         model: A plain transformers model, as ``load_model`` returns it; changed in place.
         tuning: The recipe's ``tuning`` section.
-        new_token_ids: Tokens whose rows are new (see ``tokens.grow_embeddings``, which comes
-            first); these rows train under any method.
+        new_token_ids: Tokens that the tokenizer was given (``tokens.add_tokens``); their rows are
+            made here, and train under any method.
 
     Returns:
         The model to train: the same one, or a PEFT model around it.
@@ -37,6 +38,7 @@ def apply_tuning(model: Any, tuning: TuningSection, *, new_token_ids: Sequence[i
         RecipeError: If the settings name layers, parts or options that do not exist, or that
             cannot go together in this model.
     """
+    grow_embeddings(model, new_token_ids)
     return METHODS[tuning.method](model, tuning, new_token_ids)
 
 

@@ -22,7 +22,8 @@ def ask(model: ModelSection, prompts: Sequence[str]) -> list[str]:
     Raises:
         ModelError: If the model cannot be loaded.
     """
-    from danlu.generation import Sampling, TransformersGenerator
+    from danlu.generation import Sampling
+    from danlu.generation.local import TransformersGenerator
     from danlu.models.load import load_model, load_tokenizer, pick_device, pick_dtype
     from danlu.sequences.template import ChatTemplate
 

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from danlu.quickstart.outcome import Outcome
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from danlu.runs import Sample
 
 SHOWN = 6
-"""Answers printed side by side; the report has all of them."""
+"""Answers printed side by side; the report has all of them, at full length."""
+
+CELL_CHARACTERS = 80
 
 
 def show_outcome(console: Console, outcome: Outcome) -> None:
@@ -30,7 +33,7 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     table.add_column("questions")
     for heading in ("before", "after", "of"):
         table.add_column(heading, justify="right")
-    for label, subject in (("its new name, Danlu", "identity"), ("general knowledge", "general")):
+    for label, subject in (("who it is (Danlu)", "identity"), ("general knowledge", "general")):
         figures = [getattr(outcome, f"{subject}_{part}") for part in ("before", "after", "total")]
         table.add_row(label, *map(str, figures))
     console.print(table)
@@ -47,7 +50,7 @@ def show_samples(console: Console, samples: Sequence[Sample]) -> None:
         table.add_column(heading, ratio=share, overflow="fold")
     for sample in chosen(samples):
         cells = (sample.prompt, sample.before or "", sample.after or "")
-        table.add_row(*(Text(" ".join(cell.split())) for cell in cells))
+        table.add_row(*(Text(shorten(cell, CELL_CHARACTERS, placeholder=" …")) for cell in cells))
     console.print(table)
 
 

@@ -71,7 +71,7 @@ def open_binary(file: DataFile) -> Iterator[IO[bytes]]:
     except (EOFError, zlib.error) as error:
         raise RecordError(f"the gzip file is torn: {error}.", where=file.name) from error
     except OSError as error:
-        raise RecordError(f"cannot be read: {error.strerror}.", where=file.name) from error
+        raise RecordError(f"cannot be read: {error.strerror or error}.", where=file.name) from error
 
 
 def _stream(file: DataFile) -> Iterator[RawRow]:

@@ -47,7 +47,7 @@ def _content(file: DataFile, source: Source) -> str:
         with open(file.name, "rb") as opened:
             return hashlib.file_digest(opened, hashlib.blake2b).hexdigest()
     except OSError as error:
-        raise RecordError(f"cannot be read: {error.strerror}.", where=file.name) from error
+        raise RecordError(f"cannot be read: {error.strerror or error}.", where=file.name) from error
 
 
 def _revision(name: str) -> str:

@@ -22,6 +22,7 @@ _LONGEST_MARK = 16
 """Longer than anything JSON writes in one piece but strings: ``-Infinity``, ``\\ud83d\\ude00``."""
 
 _skip_space = re.compile(r"[ \t\n\r]*").match
+_skip_comma = re.compile(r"[ \t\n\r]*,[ \t\n\r]*(?=[^ \t\n\r])").match
 
 
 class RawRow(NamedTuple):
@@ -61,16 +62,14 @@ def decode(text: str) -> Any:
     """Decode one JSON text.
 
     Raises:
-        ValueError: If it is not JSON, or holds half of a surrogate pair.
+        ValueError: If it is not JSON.
     """
     try:
-        value = _decoder.decode(text)
+        return _decoder.decode(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"not valid JSON: {_reason(error)} at column {error.colno}") from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    _check_surrogates(text, value)
-    return value
 
 
 def line_rows(lines: Iterator[tuple[int, bytes]]) -> Iterator[RawRow]:
@@ -109,6 +108,8 @@ def value_rows(file: IO[bytes], name: str) -> Iterator[RawRow]:
     while more:
         window.next_character()
         yield window.take_row()
+        while window.skip_comma():  # Whole in the window, as it nearly always is.
+            yield window.take_row()
         character = window.next_character()
         if character not in (",", "]"):
             raise window.fault("a comma or the closing bracket of the array is missing")
@@ -141,32 +142,34 @@ class _Window:
                 return ""
             self._slide()
 
+    def skip_comma(self) -> bool:
+        """Go over a comma to the next value, if the window holds both."""
+        match = _skip_comma(self.buffer, self.position)
+        if match is None:
+            return False
+        self.position = match.end()
+        return True
+
     def take_row(self) -> RawRow:
         """Decode the value that begins here, and go behind it."""
         start, line = self.position, self._line_at(self.position)
         while True:
             try:
-                value, end = _decoder.scan_once(self.buffer, start)
+                value, end = _decoder.raw_decode(self.buffer, start)
             except json.JSONDecodeError as error:
                 self._go_on(error, line)
-            except StopIteration as stop:  # How the scanner says that no value begins there.
-                self._go_on(json.JSONDecodeError("Expecting value", self.buffer, stop.value), line)
             except RecursionError as error:
                 raise self.fault("nested too deeply") from error
             except ValueError as error:
                 raise self.fault(str(error)) from error
             else:
-                # A number that ends where the window ends may go on behind it.
-                if end < len(self.buffer) or self.at_end:
+                # A number where the window ends may go on behind it: 1, 1.5, 1e+5.
+                if end + 2 < len(self.buffer) or self.at_end:
                     break
                 self._slide()
             start = self.position
         text = self.buffer[start:end]
         self.position = end
-        try:
-            _check_surrogates(text, value)
-        except ValueError as error:
-            return RawRow(line, None, str(error), text)
         return RawRow(line, value, None, text)
 
     def fault(self, reason: str) -> RecordError:
@@ -217,17 +220,3 @@ class _Window:
 
 def _reason(error: json.JSONDecodeError) -> str:
     return error.msg.rstrip(": ")[:1].lower() + error.msg.rstrip(": ")[1:]
-
-
-def _check_surrogates(text: str, value: Any) -> None:
-    """Refuse half of a surrogate pair: no tokenizer and no file takes it.
-
-    Raises:
-        ValueError: If there is one.
-    """
-    if "\\ud" in text or "\\uD" in text:
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            half = error.object[error.start]
-            raise ValueError(f"\\u{ord(half):04x} is half of a character (a surrogate)") from error

@@ -147,6 +147,7 @@ class Reading(Iterator[Record]):
             return
         text = json.dumps(row.value, ensure_ascii=False) if row.text is None else row.text
         told = {"file": file.name, "line": row.line, "reason": reason, "text": text}
+        self._rejected.parent.mkdir(parents=True, exist_ok=True)
         with self._rejected.open("a", encoding="utf-8") as out:
             out.write(json.dumps(told, ensure_ascii=False) + "\n")
 

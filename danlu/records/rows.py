@@ -85,8 +85,15 @@ class RowReader:
             meta = {**parts.meta, **values}
         if displaced:
             meta = {**meta, **displaced}
+        try:
+            name = ids.name(given, parts, file_number, self.file.stem)
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):04x}"
+            raise RecordError(
+                f"the text holds {half}, half of a character (a surrogate)."
+            ) from error
         return Record(
-            ids.name(given, parts, file_number, self.file.stem),
+            name,
             task_type,
             parts.messages,
             parts.tools,

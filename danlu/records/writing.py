@@ -19,7 +19,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def write_records(records: Iterable[Record], path: str | Path) -> int:
-    """Write records so that, killed at any moment, either the old file or the whole new one is there.
+    """Write records so that, killed at any moment, the old file or the whole new one is there.
 
     What is written reads back as equal records, in any later version.
 
@@ -109,7 +109,7 @@ def _line(record: Record) -> bytes:
 
 
 def _packed(file: IO[bytes], path: Path) -> IO[bytes]:
-    """Compress where the name asks for it; without a time, so that equal records give equal files."""
+    """Compress where the name asks for it; without a time: equal records, equal files."""
     if path.suffix != ".gz":
         return cast(IO[bytes], nullcontext(file))
     return cast(IO[bytes], gzip.GzipFile("", "wb", fileobj=file, mtime=0))

@@ -162,7 +162,9 @@ def drop_counts(dropped: Sequence[Dropped], rejected: Sequence[Rejected]) -> lis
         groups[drop.reason, kind, outcome].append((drop.task_type, example))
     for line in rejected:
         example = line.text if line.line is None else f"line {line.line}: {line.text}"
-        groups[line.reason, "line", "left out"].append((line.file, example))
+        # Two lines broken at columns 2 and 7 are broken for one reason.
+        reason = re.sub(r"\d+", "…", line.reason)
+        groups[reason, "line", "left out"].append((line.file, example))
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
     counts = []
     for (reason, kind, outcome), found in ordered[:REASONS]:

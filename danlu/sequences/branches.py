@@ -18,7 +18,7 @@ from typing import Any
 
 from danlu.config.recipe import SequencesSection
 from danlu.errors import RecordError, TemplateError
-from danlu.records.record import Record
+from danlu.records.record import TEXT_ROLE, Record
 from danlu.sequences.prepared import Drop
 from danlu.sequences.stop import role_is_rendered
 from danlu.sequences.template import ChatTemplate
@@ -104,7 +104,8 @@ def _record_turns(
         prompt = template.render_plain(messages[:k], tools, True)
         full = template.render_plain(messages[: k + 1], tools, False)
         if not full.startswith(prompt):
-            raise TemplateError(_parting(prompt, full, k))
+            follows = record.messages[k - 1].role == "assistant"
+            raise TemplateError(_parting(prompt, full, k, follows=follows))
         completion = _completion(full[len(prompt) :], template, record, branch, drops)
         texts.append(TurnText(prompt, completion, k, branch, record.messages[k].weight))
         last_full = full
@@ -182,18 +183,22 @@ def _check_all_shown(
             )
 
 
-def _parting(prompt: str, full: str, k: int) -> str:
+def _parting(prompt: str, full: str, k: int, *, follows: bool) -> str:
     """Say where the rendering of a prompt and that of its answer part."""
     pairs = enumerate(zip(prompt, full, strict=False))
     same = next((i for i, (a, b) in pairs if a != b), min(len(prompt), len(full)))
     start = max(0, same - PARTING_CONTEXT)
     ahead = slice(same, same + PARTING_CONTEXT)
+    remedy = (
+        "Two assistant messages follow each other there: join them into one"
+        if follows
+        else "Set model.template_options so that both agree (enable_thinking must fit the data)"
+    )
     return (
         f"The chat template cannot be trained exactly on message {k + 1}: what it renders with the "
         "answer does not begin with the prompt that the model is shown when asked. After "
         f"{prompt[start:same]!r} the prompt goes on with {prompt[ahead]!r}, the rendering with the "
-        f"answer with {full[ahead]!r}. Set model.template_options so that both agree (as "
-        "enable_thinking must fit the data), or choose another model.template."
+        f"answer with {full[ahead]!r}. {remedy}, or choose another model.template."
     )
 
 
@@ -203,10 +208,10 @@ def _nothing(record: Record, answers: Sequence[int]) -> Drop:
     Raises:
         RecordError: If it is plain text.
     """
-    if not record.messages and not record.responses:
+    if all(message.role == TEXT_ROLE for message in record.messages) and not record.responses:
         raise RecordError(
-            "The record has no messages: it is plain text for pre-training, which supervised "
-            "tuning cannot use. Give conversations, or prompt and completion.",
+            f"This is plain text for pre-training, from {record.source or 'an unnamed source'}; "
+            "supervised tuning needs conversations, or prompts and completions.",
             where=f"record {record.id}",
         )
     if not answers:

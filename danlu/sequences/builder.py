@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -128,7 +127,8 @@ class Builder:
         """Return the prepared data; nothing can be added any more."""
         arrays = self._columns.finish()
         names = sorted(self._channels)
-        renumber = np.array([names.index(name) for name in self._channels], np.int32)
+        sorted_number = {name: number for number, name in enumerate(names)}
+        renumber = np.array([sorted_number[name] for name in self._channels], np.int32)
         for channel in ("branch_channel", "record_channel"):
             arrays[channel][:] = renumber[arrays[channel]] if names else 0
         if self._settings.weighting == "task_type":
@@ -244,8 +244,10 @@ class Builder:
         self._content["weight"].update(branches.weight.data)
         shape = np.stack([np.diff(offsets), branches.prompt_tokens, branches.branch])
         self._content["shape"].update(np.ascontiguousarray(shape.T).data)
-        names = "".join(json.dumps([one.id, one.task_type]) for one, _ in records)
-        self._content["records"].update(names.encode())
+        # Each with its length before it, so that no two lists of names look alike.
+        names = ((one.id, one.task_type) for one, _ in records)
+        text = "".join(f"{len(a)}:{a}{len(b)}:{b}" for a, b in names)
+        self._content["records"].update(text.encode())
 
     def _fingerprint(self, template: ChatTemplate) -> str:
         """Hash what the records became, with the settings that made it."""

@@ -12,7 +12,7 @@ from danlu.sequences.prepared import Drop
 from danlu.sequences.template import ChatTemplate
 
 CHUNK_RECORDS = 256
-CHUNK_CHARACTERS = 400_000
+CHUNK_CHARACTERS = 500_000
 """A chunk ends at either: enough for the tokenizer's threads, little enough to overlap."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +42,27 @@ def encode_completion(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int
     return ids
 
 
+class Cut(NamedTuple):
+    """Texts cut into pieces, each different one once.
+
+    Attributes:
+        pieces: What is to be encoded.
+        order: int64: the pieces of all texts, one text after another, by number.
+        first: int64 ``(texts,)``: where each text's pieces begin in ``order``.
+        continues: Pieces that continue a text, where that makes a difference.
+    """
+
+    pieces: list[str]
+    order: NDArray[np.int64]
+    first: NDArray[np.int64]
+    continues: list[int]
+
+
 class Encoder:
     """Encodes many texts at once.
+
+    ``encode`` is three steps, so that the second, which is nearly all of the work and done by the
+    tokenizer's own threads, can go on while others do Python work: ``cut``, ``run``, ``join``.
 
     Args:
         tokenizer: Any transformers tokenizer; a Rust-backed one is fastest.
@@ -58,12 +77,9 @@ class Encoder:
             # What a tokenizer.json says about truncation must not cut training data.
             self._backend.no_truncation()
             self._backend.no_padding()
-        self._spaces = not _keeps_beginnings(self._plain)
-        self.boundary = (
-            boundary
-            if boundary and not self._spaces and is_boundary(tokenizer, boundary, self._plain)
-            else None
-        )
+        self._spaces = not _keeps_beginnings(self._ids)
+        cuts = boundary and not self._spaces and is_boundary(tokenizer, boundary, self._ids)
+        self.boundary = boundary if cuts else None
 
     def encode(
         self, texts: Sequence[str], continues: Sequence[bool] | None = None
@@ -78,17 +94,48 @@ class Encoder:
             The ids of all texts one after another, int32; and where each begins, int64, with one
             more for the end of the last.
         """
-        if self._spaces and continues is not None and any(continues):
-            ids = self._plain(texts)
-            later = [i for i, follows in enumerate(continues) if follows]
-            for i, continued in zip(later, self._continued([texts[i] for i in later]), strict=True):
-                ids[i] = ids[i] if continued is None else continued
-            return _joined(ids)
-        if self.boundary is None:
-            return _joined(self._plain(texts))
-        return self._by_pieces(texts, self.boundary)
+        cut = self.cut(texts, continues)
+        return self.join(cut, self.run(cut))
 
-    def _plain(self, texts: Sequence[str]) -> list[list[int]]:
+    def cut(self, texts: Sequence[str], continues: Sequence[bool] | None = None) -> Cut:
+        """Cut texts at the boundary token; without one, each text is a piece."""
+        if self.boundary is None:
+            later = [i for i, follows in enumerate(continues or ()) if follows and self._spaces]
+            whole = np.arange(len(texts))
+            return Cut(list(texts), whole, whole, later)
+        known: dict[str, int] = {"": 0, self.boundary: 1}
+        order: list[int] = []
+        first: list[int] = []
+        for text in texts:
+            first.append(len(order))
+            head, *others = text.split(self.boundary)
+            order.append(known.setdefault(head, len(known)))
+            for piece in others:
+                order.append(1)
+                if piece:
+                    order.append(known.setdefault(piece, len(known)))
+        return Cut(list(known), np.array(order, np.int64), np.array(first, np.int64), [])
+
+    def run(self, cut: Cut) -> list[Any]:
+        """Encode the pieces; what comes back is for ``join``."""
+        if self._backend is None or cut.continues:
+            ids = self._ids(cut.pieces)
+            after = self._continued([cut.pieces[i] for i in cut.continues])
+            for i, continued in zip(cut.continues, after, strict=True):
+                ids[i] = ids[i] if continued is None else continued
+            return ids
+        return self._backend.encode_batch_fast(cut.pieces, add_special_tokens=False)
+
+    def join(self, cut: Cut, encoded: list[Any]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Put the pieces' ids together to those of the texts, as ``encode`` returns them."""
+        begins = offsets_of(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+        each = (one if isinstance(one, list) else one.ids for one in encoded)
+        ids = np.fromiter(chain.from_iterable(each), np.int32, int(begins[-1]))
+        lengths = np.diff(begins)[cut.order]
+        ends = offsets_of(lengths)
+        return ids[ranges(begins[cut.order], lengths)], ends[np.append(cut.first, len(cut.order))]
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         if self._backend is not None:
             encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
             return [encoding.ids for encoding in encodings]
@@ -101,34 +148,13 @@ class Encoder:
         Returns None for a text that joins with every anchor tried.
         """
         found: list[list[int] | None] = [None] * len(texts)
-        for anchor in ANCHORS:
+        for anchor in ANCHORS if texts else ():
             pending = [i for i, ids in enumerate(found) if ids is None]
-            alone, *after = self._plain([anchor, *(anchor + texts[i] for i in pending)])
+            alone, *after = self._ids([anchor, *(anchor + texts[i] for i in pending)])
             for i, ids in zip(pending, after, strict=True):
                 if ids[: len(alone)] == alone:
                     found[i] = ids[len(alone) :]
         return found
-
-    def _by_pieces(
-        self, texts: Sequence[str], boundary: str
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Cut texts at the boundary token and encode each different piece once."""
-        known: dict[str, int] = {"": 0, boundary: 1}
-        plan: list[int] = []  # which piece stands where, over all texts
-        first: list[int] = []  # where each text's pieces begin in the plan
-        for text in texts:
-            first.append(len(plan))
-            head, *others = text.split(boundary)
-            plan.append(known.setdefault(head, len(known)))
-            for piece in others:
-                plan.append(1)
-                if piece:
-                    plan.append(known.setdefault(piece, len(known)))
-        pieces, begins = _joined([[], *self._plain(list(known)[1:])])
-        lengths = np.diff(begins)
-        order = np.array(plan, np.int64)
-        ends = np.append(offsets_of(lengths[order])[first], lengths[order].sum())
-        return pieces[ranges(begins[order], lengths[order])], ends
 
 
 def rust_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer | None:
@@ -174,8 +200,3 @@ def _keeps_beginnings(plain: Any) -> bool:
     """
     alone, both, letter = plain(["\n", "\na", "a"])
     return bool(both == [*alone, *letter])
-
-
-def _joined(ids: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    offsets = offsets_of(np.fromiter(map(len, ids), np.int64, len(ids)))
-    return np.fromiter(chain.from_iterable(ids), np.int32, int(offsets[-1])), offsets

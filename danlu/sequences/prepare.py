@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from danlu.config.recipe import SequencesSection
 from danlu.records.record import Record
 from danlu.sequences.builder import Builder
 from danlu.sequences.chunks import Chunk, rendered
-from danlu.sequences.encode import Encoder, rust_backend
+from danlu.sequences.encode import Cut, Encoder, rust_backend
 from danlu.sequences.prepared import COLUMNS, PreparedData
 from danlu.sequences.storage import Columns, new_directory
 from danlu.sequences.template import ChatTemplate
@@ -94,14 +94,18 @@ Encoded = tuple[NDArray[np.int32], NDArray[np.int64]]
 
 
 def _encoded(chunks: Iterable[Chunk], encoder: Encoder) -> Iterator[tuple[Chunk, Encoded]]:
-    """Encode each chunk in another thread while the next one is rendered."""
+    """Encode each chunk in another thread while the next one is rendered.
+
+    The other thread does nothing but wait for the tokenizer's threads, so they are never idle
+    while there is text.
+    """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="danlu-encode") as worker:
-        last: tuple[Chunk, Future[Encoded]] | None = None
+        last: tuple[Chunk, Cut, Future[list[Any]]] | None = None
         for chunk in chunks:
-            continues = [False, True] * len(chunk.record)
-            future = worker.submit(encoder.encode, chunk.texts, continues)
+            cut = encoder.cut(chunk.texts, [False, True] * len(chunk.record))
+            running = worker.submit(encoder.run, cut)
             if last is not None:
-                yield last[0], last[1].result()
-            last = (chunk, future)
+                yield last[0], encoder.join(last[1], last[2].result())
+            last = (chunk, cut, running)
         if last is not None:
-            yield last[0], last[1].result()
+            yield last[0], encoder.join(last[1], last[2].result())

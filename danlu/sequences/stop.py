@@ -94,14 +94,14 @@ def role_is_rendered(render: Renderer, messages: Conversation, index: int, tools
     """Whether the template shows message ``index`` at all, whatever it does to the text.
 
     The message's content is replaced by a mark; a template that then shows no mark leaves
-    messages of this role, or at this place, out. A template that raises shows nothing.
+    messages of this role, or at this place, out. One that raises has looked at the content.
     """
     marked = [dict(message) for message in messages]
     marked[index]["content"] = QUESTION
     try:
         return QUESTION in render(marked, tools, False)
     except TemplateError:
-        return False
+        return True
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase, *, also_plain: bool = False) -> list[str]:

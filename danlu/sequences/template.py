@@ -69,31 +69,11 @@ class ChatTemplate:
                 question and its answer, or there is no token to stop at.
         """
         name, text, notes = _find(tokenizer, template)
-        source = _with_options(text, options or {})
+        source = _with_options(text, options or {}, tokenizer.special_tokens_map)
         variables = {**tokenizer.special_tokens_map, **(options or {})}
         render: Renderer = partial(render_compiled, compile_template(source), variables)
         probed = probe(render, tokenizer)
-        stop_tokens = probed.stop_tokens
-        if probed.answer_stop is None:
-            if tokenizer.eos_token is None:
-                raise TemplateError(
-                    "The chat template writes no token after answers and the tokenizer has no "
-                    "end-of-sequence token, so generation could not stop. Set eos_token in "
-                    "tokenizer_config.json.",
-                    where="model.template",
-                )
-            stop_tokens = tuple(dict.fromkeys((tokenizer.eos_token, *stop_tokens)))
-            notes = (
-                *notes,
-                "The chat template writes no token after answers: the tokenizer's end-of-sequence "
-                f"token {tokenizer.eos_token} is appended to completions and trained.",
-            )
-        elif probed.renders_calls and probed.call_stop is None:
-            notes = (
-                *notes,
-                "The chat template writes no token after tool calls: "
-                f"{stop_tokens[0]} is appended to them and trained.",
-            )
+        stop_tokens, stop_notes = _stop_tokens(probed, tokenizer)
         stop_ids = tokenizer.convert_tokens_to_ids(list(stop_tokens))
         return cls(
             source=source,
@@ -102,7 +82,7 @@ class ChatTemplate:
             stop_ids=tuple(stop_ids if isinstance(stop_ids, list) else [stop_ids]),
             stop_is_written=probed.answer_stop is not None,
             probed=probed,
-            notes=(*notes, *_notes(source, probed, tokenizer)),
+            notes=(*notes, *stop_notes, *_notes(source, probed, tokenizer)),
             _render=render,
         )
 
@@ -209,8 +189,10 @@ def _tokenizers_own(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, tuple
     return "tokenizer", own["default"], (note,) if others else ()
 
 
-def _with_options(text: str, options: Mapping[str, Any]) -> str:
+def _with_options(text: str, options: Mapping[str, Any], given: Mapping[str, str]) -> str:
     """Write options in front of a template, as defaults that a caller's variables override.
+
+    Special tokens are given in any case, so an option of such a name is set in any case.
 
     The line ends in a block, so ``trim_blocks`` removes its newline and the text begins at the
     start of a line, as it did alone.
@@ -221,10 +203,10 @@ def _with_options(text: str, options: Mapping[str, Any]) -> str:
                 f"{name!r} cannot be the name of a template variable.",
                 where="model.template_options",
             )
-    head = "".join(
-        f"{{% if {name} is not defined %}}{{% set {name} = {_literal(name, value)} %}}{{% endif %}}"
-        for name, value in options.items()
-    )
+    head = ""
+    for name, value in options.items():
+        block = f"{{% set {name} = {_literal(name, value)} %}}"
+        head += block if name in given else f"{{% if {name} is not defined %}}{block}{{% endif %}}"
     return f"{head}\n{text}" if head else text
 
 
@@ -244,6 +226,35 @@ def _literal(name: str, value: Any) -> str:
         "true, false, null, lists and mappings. Put a date in quotes.",
         where=f"model.template_options.{name}",
     )
+
+
+def _stop_tokens(
+    probed: Probed, tokenizer: PreTrainedTokenizerBase
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the tokens to stop at, and a note where one has to be appended.
+
+    Raises:
+        TemplateError: If neither template nor tokenizer has one.
+    """
+    written = probed.stop_tokens
+    if probed.answer_stop is not None:
+        if not probed.renders_calls or probed.call_stop is not None:
+            return written, ()
+        note = "The chat template writes no token after tool calls"
+        return written, (f"{note}: {written[0]} is appended to them and trained.",)
+    if tokenizer.eos_token is None:
+        raise TemplateError(
+            "The chat template writes no token after answers and the tokenizer has no "
+            "end-of-sequence token, so generation could not stop. Set eos_token in "
+            "tokenizer_config.json.",
+            where="model.template",
+        )
+    end = str(tokenizer.eos_token)
+    note = (
+        "The chat template writes no token after answers: the tokenizer's end-of-sequence token "
+        f"{end} is appended to completions and trained."
+    )
+    return tuple(dict.fromkeys((end, *written))), (note,)
 
 
 def _notes(source: str, probed: Probed, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:

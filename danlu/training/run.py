@@ -195,7 +195,7 @@ def _accelerator(recipe: Recipe) -> Accelerator:
         log_with=list(recipe.logging.trackers) or None,
         project_dir=str(path / "trackers"),
     )
-    asked = int(os.environ.get("WORLD_SIZE", "1"))
+    asked = launched_processes()
     if accelerator.num_processes != asked:
         # `accelerate launch --cpu --num_processes 2` runs two copies that know nothing of each
         # other; both would write the same run.
@@ -204,6 +204,11 @@ def _accelerator(recipe: Recipe) -> Accelerator:
             "launch with torchrun."
         )
     return accelerator
+
+
+def launched_processes() -> int:
+    """How many processes a launcher started, by the variable that all of them set."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _data(
@@ -348,13 +353,4 @@ def _counts(data: PreparedData) -> dict[str, int]:
 
 
 def _dropped(data: PreparedData) -> list[Dropped]:
-    return [
-        Dropped(
-            record_id=drop.record_id,
-            task_type=drop.task_type,
-            branch=drop.branch,
-            reason=drop.reason,
-            detail=drop.detail,
-        )
-        for drop in data.drops
-    ]
+    return [Dropped.model_validate(drop) for drop in data.drops]

@@ -48,20 +48,15 @@ def answer(
     asked: Sequence[Question],
     max_new_tokens: int,
 ) -> list[str]:
-    """Answer greedily, in one batch, on the model's own attention."""
-    from danlu.generation import Sampling, TransformersGenerator
-    from danlu.models.forest_support import ordinary_attention
+    """Answer greedily, in one batch; the model's mode and attention are put back afterwards."""
+    from danlu.generation import Sampling
+    from danlu.generation.local import TransformersGenerator
 
     if not asked:
         return []
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
-    training = model.training
-    model.eval()
-    with ordinary_attention(base):
-        generator = TransformersGenerator(model, tokenizer, template)
-        sampling = Sampling(max_new_tokens=max_new_tokens, temperature=0.0)
-        completions = generator.generate([list(question.messages) for question in asked], sampling)
-    model.train(training)
+    generator = TransformersGenerator(model, tokenizer, template)
+    sampling = Sampling(max_new_tokens=max_new_tokens, greedy=True)
+    completions = generator.generate([list(question.messages) for question in asked], sampling)
     return [completion.text for completion in completions]
 
 

@@ -18,7 +18,13 @@ from danlu.sequences.template import ChatTemplate
 
 GREEDY = Sampling(max_new_tokens=12, greedy=True, logprobs=True)
 DRAWN = Sampling(max_new_tokens=12, temperature=1.0, seed=3, logprobs=True)
-PROMPTS = ["one", "What is the name of the furnace?", "你叫什么名字？", "a question and an answer", ""]
+PROMPTS = [
+    "one",
+    "What is the name of the furnace?",
+    "你叫什么名字？",
+    "a question and an answer",
+    "",
+]
 
 
 @pytest.fixture
@@ -131,7 +137,9 @@ def test_the_shared_beginning_is_computed_once(generator, monkeypatch):
 
 def test_a_model_in_training_is_left_as_it_was(tiny_tokenizer, template):
     model = apply_tuning(tiny_llama(), TuningSection(lora_rank=2, lora_dropout=0.5))
-    expected = TransformersGenerator(tiny_llama(), tiny_tokenizer, template).generate(PROMPTS, GREEDY)
+    expected = TransformersGenerator(tiny_llama(), tiny_tokenizer, template).generate(
+        PROMPTS, GREEDY
+    )
     model.train()
     model.set_attn_implementation(FOREST_ATTENTION)
     generator = TransformersGenerator(model, tiny_tokenizer, template)

@@ -68,7 +68,7 @@ def test_code_that_comes_with_a_model_is_not_run_unasked(tmp_path):
     config = {"auto_map": {"AutoConfig": "odd.OddConfig"}, "model_type": "odd"}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "odd.py").write_text("raise SystemExit('this ran')")
-    with pytest.raises(ModelError, match="model.trust_remote_code"):
+    with pytest.raises(ModelError, match=r"model\.trust_remote_code"):
         load_model(tmp_path)
 
 
@@ -102,3 +102,8 @@ def test_device_and_number_format_follow_the_machine():
     cpu = torch.device("cpu")
     assert pick_dtype("auto", cpu) == torch.float32
     assert pick_dtype("bfloat16", cpu) == torch.bfloat16
+    for name in ("tpu", "cpu:x", "cuda:99" if not torch.cuda.is_available() else "gpu"):
+        with pytest.raises(ModelError, match="no device"):
+            pick_device(name)
+    with pytest.raises(ModelError, match="'bfloat16'"):
+        pick_dtype("bfloat", cpu)

@@ -10,7 +10,7 @@ from danlu.config.recipe import TuningSection
 from danlu.errors import ModelError
 from danlu.models.load import load_model, load_tokenizer
 from danlu.models.save import replaced_folder, save_model
-from danlu.models.tokens import add_tokens, grow_embeddings
+from danlu.models.tokens import add_tokens, is_tied
 from danlu.models.tuning import apply_tuning, trainable_parameters
 from danlu.sequences.template import ChatTemplate
 
@@ -38,7 +38,6 @@ def moved(model):
 def tuned(base, tuning, new=()):
     tokenizer, model = load_tokenizer(base), load_model(base)
     ids = add_tokens(tokenizer, new)
-    grow_embeddings(model, ids)
     return moved(apply_tuning(model, tuning, new_token_ids=ids)), tokenizer
 
 
@@ -67,7 +66,7 @@ def test_loaded_again_it_gives_the_same_logits(tmp_path, base, tuning, tied, new
             (run / "recipe.yaml").write_text("name: run")
         torch.testing.assert_close(logits_of(load_model(place), ids), expected, **tolerance)
         assert load_tokenizer(place).get_vocab() == tokenizer.get_vocab()
-    assert (load_model(run).get_output_embeddings().weight is load_model(run)) is False
+    assert is_tied(load_model(run)) is tied
 
 
 def test_an_adapter_names_its_base_and_holds_no_base_weights(tmp_path, base):
@@ -101,6 +100,16 @@ def test_template_and_stop_tokens_are_saved_with_it(tmp_path, base, tokenizer_ma
     assert again.stop_ids == template.stop_ids
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_temperature_without_sampling_does_not_stop_the_saving(tmp_path, base, method):
+    """Some published models have that; transformers alone refuses, after the whole training."""
+    model, tokenizer = tuned(base, TuningSection(method=method))
+    model.generation_config.temperature = 0.9
+    folder = save_model(model, tokenizer, ChatTemplate.load(tokenizer), tmp_path)
+    assert "temperature" not in json.loads((folder / "generation_config.json").read_text())
+    assert model.generation_config.temperature == 0.9
+
+
 def test_saving_again_replaces_the_folder(tmp_path, base):
     model, tokenizer = tuned(base, TuningSection(lora_rank=4))
     template = ChatTemplate.load(tokenizer)
@@ -115,9 +124,14 @@ def test_a_failure_while_saving_leaves_the_old_folder(tmp_path):
     target = tmp_path / "model"
     with replaced_folder(target) as folder:
         (folder / "old").write_text("")
-    with pytest.raises(RuntimeError, match="disk"), replaced_folder(target) as folder:
-        (folder / "new").write_text("")
-        raise RuntimeError("disk")
+
+    def failing():
+        with replaced_folder(target) as folder:
+            (folder / "new").write_text("")
+            raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        failing()
     assert [path.name for path in target.iterdir()] == ["old"]
     assert list(tmp_path.iterdir()) == [target]
 

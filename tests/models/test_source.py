@@ -5,7 +5,7 @@ import json
 import pytest
 
 from danlu.errors import ModelError
-from danlu.models.source import adapter_base, builtin_named, danlu_home, resolve, run_model, settled
+from danlu.models.source import adapter_base, builtin_named, resolve, run_model, settled
 
 
 def touch(path, text="{}"):
@@ -99,13 +99,6 @@ def test_an_adapters_base_is_its_own_word_or_the_runs(tmp_path):
     config.write_text("[]")
     with pytest.raises(ModelError, match="JSON object"):
         adapter_base(config.parent)
-
-
-def test_home_is_where_the_environment_says(monkeypatch, tmp_path):
-    monkeypatch.setenv("DANLU_HOME", str(tmp_path))
-    assert danlu_home() == tmp_path
-    monkeypatch.setenv("DANLU_HOME", "")
-    assert danlu_home().parts[-2:] == (".cache", "danlu")
 
 
 def test_builtins_are_found_with_and_without_prefix():

@@ -7,7 +7,6 @@ from tiny_models import tiny_llama
 from danlu.config.recipe import TuningSection
 from danlu.errors import ModelError, RecipeError
 from danlu.models.layers import layer_numbers, parts_of
-from danlu.models.tokens import grow_embeddings
 from danlu.models.tuning import METHODS, apply_tuning, trainable_parameters
 
 ALL_LINEAR = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
@@ -173,7 +172,6 @@ def test_lora_options_reach_peft(option):
 def test_new_tokens_train_their_rows_alone_under_lora(tied):
     """The head and the embedding see the new rows; every other row stays, to the bit."""
     model = tiny_llama(tie_word_embeddings=tied)
-    grow_embeddings(model, (360, 361))
     model = apply_tuning(model, TuningSection(), new_token_ids=(360, 361))
     rows = {name for name in trainable_parameters(model) if "lora_" not in name}
     assert len(rows) == (1 if tied else 2)
@@ -187,7 +185,6 @@ def test_new_tokens_train_their_rows_alone_under_lora(tied):
 
 def test_new_tokens_under_full_need_the_embedding():
     model = tiny_llama()
-    grow_embeddings(model, (360,))
     with pytest.raises(RecipeError, match="rows are frozen"):
         apply_tuning(model, TuningSection(method="full", parts=["mlp"]), new_token_ids=(360,))
     whole = apply_tuning(model, TuningSection(method="full"), new_token_ids=(360,))

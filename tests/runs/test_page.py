@@ -56,9 +56,15 @@ def test_reasons_are_counted_the_most_frequent_first():
 
 
 def test_too_many_reasons_are_summed_up():
-    lines = [Rejected(file="f", line=k, reason=f"reason {k}") for k in range(30)]
+    lines = [Rejected(file="f", line=k, reason="reason " + "x" * k) for k in range(30)]
     assert drop_counts([], lines)[-1].reason == "10 further reasons"
     assert drop_counts([], lines)[-1].count == "10 times"
+
+
+def test_lines_broken_at_different_places_are_broken_for_one_reason():
+    lines = [Rejected(file="f", line=k, reason=f"not JSON at column {k}") for k in (2, 77)]
+    (found,) = drop_counts([], lines)
+    assert (found.reason, found.count) == ("not JSON at column …", "2 lines")
 
 
 def test_checks_need_all_three_figures():

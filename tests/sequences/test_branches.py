@@ -194,5 +194,8 @@ def test_an_answer_with_a_stop_token_inside_is_cut_and_noted(chatml):
 
 
 def test_plain_text_is_refused(chatml):
-    with pytest.raises(RecordError, match=r"record r1: .*plain text for pre-training"):
-        turns(record(), chatml, SETTINGS)
+    document = record(Message("text", "The Yellow River"), source="rivers.txt")
+    with pytest.raises(RecordError, match=r"record r1: .*plain text .* from rivers\.txt"):
+        turns(document, chatml, SETTINGS)
+    # A role of that name in a conversation is a role like any other.
+    assert turns(record(Message("text", "A poem"), assistant("A")), chatml, SETTINGS)

@@ -194,6 +194,17 @@ def test_option_values_reach_the_template_unchanged(tokenizer_maker):
     )
 
 
+def test_an_option_may_replace_a_special_token(tokenizer_maker):
+    tokenizer = tokenizer_maker("{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}")
+    template = ChatTemplate.load(tokenizer, None, {"eos_token": "<|endoftext|>"})
+    ask = [{"role": "user", "content": "Hi"}]
+    assert template.stop_tokens == ("<|endoftext|>",)
+    assert template.render(ask) == "Hi<|endoftext|>"
+    assert template.render(ask) == tokenizer.apply_chat_template(
+        ask, chat_template=template.source, tokenize=False
+    )
+
+
 def test_a_file_will_do(tiny_tokenizer, tmp_path):
     file = tmp_path / "mine.jinja"
     file.write_text("{% for m in messages %}<{{ m.role }}>{{ m.content }}<|im_end|>{% endfor %}")

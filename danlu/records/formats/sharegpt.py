@@ -59,8 +59,8 @@ def read_turn(turn: Any, number: int) -> Message:
     """
     if not isinstance(turn, dict):
         raise RecordError(f"turn {number} is {kind(turn)}; it must be an object.")
-    role_name = "from" if "from" in turn else "role"
-    content_name = "value" if "value" in turn else "content"
+    role_name = "from" if "from" in turn or "role" not in turn else "role"
+    content_name = "value" if "value" in turn or "content" not in turn else "content"
     if turn.get(role_name) != CALL_ROLE:
         return read_message(turn, number, role_name, content_name, ROLES)
     calls = read_calls(turn.get(content_name), number)

@@ -1,0 +1,59 @@
+"""Danlu as a contender: ``danlu.train`` on a recipe, timed by the rows of its run directory."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import danlu
+from danlu.runs import RunDirectory
+
+from bench.child import Job, Outcome
+from bench.rate import matrix_rate
+
+
+def recipe_of(job: Job, runs_dir: str) -> danlu.Recipe:
+    """Describe the job as a recipe; what it does not name is Danlu's default."""
+    settings: dict[str, Any] = {
+        "name": "danlu",
+        "runs_dir": runs_dir,
+        "model": {"path": job.model, "precision": "float32"},
+        "data": {"train": [{"path": job.file, "format": "danlu"}]},
+        "tuning": {"method": job.method},
+        "training": {
+            "epochs": 1,
+            "batch_records": job.batch_records,
+            "learning_rate": job.learning_rate,
+            "schedule": "constant",
+            "warmup_ratio": 0.0,
+            "seed": job.seed,
+            "device": "cpu",
+        },
+        "samples": {"from_data": 0},
+    }
+    return danlu.Recipe.model_validate(settings)
+
+
+def train(job: Job, folder: Path) -> Outcome:
+    """Train as ``danlu train`` does, to the saved model and the report."""
+    rate = model_rate(job.model)
+    run = danlu.train(recipe_of(job, str(folder)), overwrite=True, progress=False)
+    rows = list(RunDirectory.open(run.path).metrics())
+    assert run.summary is not None
+    assert run.summary.peak_bytes is not None
+    ends = [0.0, *(row.elapsed_s for row in rows)]
+    return Outcome(
+        step_seconds=[end - begin for begin, end in pairwise(ends)],
+        losses=[row.loss for row in rows],
+        peak_bytes=run.summary.peak_bytes,
+        matrix_rate=max(rate, model_rate(job.model)),
+    )
+
+
+def model_rate(model: str) -> float:
+    """Measure the matrix rate at a model's shapes."""
+    from danlu.models.load import load_config
+
+    config = load_config(model)
+    return matrix_rate(config.hidden_size, config.intermediate_size, config.vocab_size)

@@ -16,8 +16,13 @@ ANSWER_TOKENS = 40
 """Longest answer. The facts asked for stand in the first sentence."""
 
 
-def ask(model: ModelSection, prompts: Sequence[str]) -> list[str]:
+def ask(model: ModelSection, prompts: Sequence[str], *, progress: bool = True) -> list[str]:
     """Load a model and let it answer every prompt, each in a conversation of its own.
+
+    Args:
+        model: Which one, and its template.
+        prompts: What is asked.
+        progress: Show a bar on stderr while a model is converted for the first time.
 
     Raises:
         ModelError: If the model cannot be loaded.
@@ -28,15 +33,16 @@ def ask(model: ModelSection, prompts: Sequence[str]) -> list[str]:
     from danlu.sequences.template import ChatTemplate
 
     device = pick_device()
-    tokenizer = load_tokenizer(model.tokenizer or model.path)
+    tokenizer = load_tokenizer(model.tokenizer or model.path, progress=progress)
     template = ChatTemplate.load(tokenizer, model.template, model.template_options)
-    loaded = load_model(model.path, dtype=pick_dtype(model.precision, device), device=device)
+    dtype = pick_dtype(model.precision, device)
+    loaded = load_model(model.path, dtype=dtype, device=device, progress=progress)
     generator = TransformersGenerator(loaded, tokenizer, template)
     sampling = Sampling(max_new_tokens=ANSWER_TOKENS, greedy=True)
     return [completion.text for completion in generator.generate(prompts, sampling)]
 
 
-def ask_once(model: ModelSection, prompts: Sequence[str]) -> list[str]:
+def ask_once(model: ModelSection, prompts: Sequence[str], *, progress: bool = True) -> list[str]:
     """Return the answers to every prompt, asking only if they were never given before.
 
     They are kept in the cache directory under the model, its template, the prompts, and the
@@ -45,7 +51,7 @@ def ask_once(model: ModelSection, prompts: Sequence[str]) -> list[str]:
     place = answers_path(model, prompts)
     answers = _read_answers(place, len(prompts))
     if answers is None:
-        answers = ask(model, prompts)
+        answers = ask(model, prompts, progress=progress)
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f".{place.name}.{os.getpid()}.part")
         part.write_text(json.dumps({"answers": answers}, ensure_ascii=False), encoding="utf-8")

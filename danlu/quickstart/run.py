@@ -52,7 +52,7 @@ def quickstart(
     prompts = [question.prompt for question in questions]
 
     _say(notes, f"1/3  asking the model {len(prompts)} questions, before training")
-    before = ask_once(recipe.model, prompts)
+    before = ask_once(recipe.model, prompts, progress=progress)
     _say(notes, "2/3  training")
     summary = _trained(recipe, progress, notes)
     if summary is None:
@@ -60,7 +60,7 @@ def quickstart(
         return INTERRUPTED
     run = RunDirectory.open(Path(recipe.runs_dir) / recipe.name)
     _say(notes, "3/3  asking the same questions again")
-    after = ask(ModelSection(path=str(run.path)), prompts)
+    after = ask(ModelSection(path=str(run.path)), prompts, progress=progress)
 
     outcome = Outcome(
         identity_before=count_right(identity, before[: len(identity)]),

@@ -31,7 +31,9 @@ class World:
         self.stops = False
         self.refuses_to_resume = False
 
-    def ask(self, model: ModelSection, prompts: Sequence[str]) -> list[str]:
+    def ask(
+        self, model: ModelSection, prompts: Sequence[str], *, progress: bool = True
+    ) -> list[str]:
         tuned = not model.path.startswith("builtin:")
         self.asked.append("after" if tuned else "before")
         identity = self.identity_after if tuned else 0

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from bench.cases import BATCH_RECORDS, SEED
 from danlu.records import Record, Source, read_records
 from danlu.training.order import RecordOrder
-
-from bench.cases import BATCH_RECORDS, SEED
 
 ROOT = Path(__file__).parents[1]
 INSTRUCTIONS = ROOT.parent / "shared" / "data" / "alpaca_en_demo.json"
@@ -32,7 +31,9 @@ def instruction_records() -> list[Record]:
     return list(read_records([Source(str(instruction_file()))]))
 
 
-def length_grouped(lengths: Sequence[int], steps: int, size: int = BATCH_RECORDS) -> list[list[int]]:
+def length_grouped(
+    lengths: Sequence[int], steps: int, size: int = BATCH_RECORDS
+) -> list[list[int]]:
     """Choose steps of records of nearly one length, spread evenly over all lengths.
 
     Args:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import danlu
-from danlu.runs import RunDirectory
-
 from bench.child import Job, Outcome
 from bench.rate import matrix_rate
+from danlu.runs import RunDirectory
 
 
 def recipe_of(job: Job, runs_dir: str) -> danlu.Recipe:

@@ -18,8 +18,8 @@ class DanluError(Exception):
         where: File and line, record id or setting path; printed before the message.
 
     Example:
-        >>> print(DanluError("max_length is 0; it must be at least 2.", where="sequences.max_length"))
-        sequences.max_length: max_length is 0; it must be at least 2.
+        >>> print(DanluError("is 0; it must be at least 2.", where="sequences.max_length"))
+        sequences.max_length: is 0; it must be at least 2.
     """
 
     def __init__(self, message: str, *, where: str | None = None) -> None:

@@ -16,7 +16,7 @@ PRACTICE = "practitioners' reports, 2023-2024"
 
 def setting(default: Any, meaning: str, source: str = "", **limits: Any) -> Any:
     """Declare a recipe setting with its meaning, its limits, and where its default comes from."""
-    extra = {"source": source} if source else None
+    extra: dict[str, Any] | None = {"source": source} if source else None
     if isinstance(default, (list, dict)):
         return Field(
             default_factory=default.copy, description=meaning, json_schema_extra=extra, **limits

@@ -140,7 +140,9 @@ def forest_attention(
             raise ValueError(f"{FOREST_ATTENTION} does not know the option {name}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if query.device.type == "cpu":
-        output: Tensor = _SegmentAttention.apply(query, key, value, forest.segments, scale)
+        output: Tensor = _SegmentAttention.apply(  # type: ignore[no-untyped-call]
+            query, key, value, forest.segments, scale
+        )
         return output, None
     if query.device.type == "cuda" and forest.is_chains and query.dtype != torch.float32:
         return _varlen_attention(query, key, value, forest, scale), None
@@ -151,7 +153,7 @@ class _SegmentAttention(torch.autograd.Function):
     """Attention over segments by the CPU's flash kernel, block by block."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         query: Tensor,
         key: Tensor,
@@ -186,7 +188,7 @@ class _SegmentAttention(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         query, key, value, output, lse = ctx.saved_tensors
         out, grad_out = output.transpose(1, 2), grad_output.transpose(1, 2)
         # Laid out as the projections are, so that their backward needs no copy.
@@ -232,13 +234,21 @@ def _varlen_attention(
     """Flash attention over chains of different lengths; CUDA, 16 bit."""
     from torch.nn.attention.varlen import varlen_attn
 
-    groups = query.shape[1] // key.shape[1]
-    flat = [part[0].transpose(0, 1) for part in (query, key, value)]
-    flat[1:] = [part.repeat_interleave(groups, dim=1) for part in flat[1:]]
+    query_THD, key_TKD, value_TKD = (part[0].transpose(0, 1) for part in (query, key, value))
     bounds, longest = forest.cumulative_lengths, forest.longest
-    output: Tensor = varlen_attn(
-        *flat, bounds, bounds, longest, longest, scale=scale, window_size=(-1, 0)
+    output = varlen_attn(
+        query_THD,
+        key_TKD,
+        value_TKD,
+        bounds,
+        bounds,
+        longest,
+        longest,
+        scale=scale,
+        window_size=(-1, 0),
+        enable_gqa=True,
     )
+    assert isinstance(output, Tensor)  # no auxiliary output was asked for
     return output.unsqueeze(0)
 
 

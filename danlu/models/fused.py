@@ -23,7 +23,7 @@ class _LoraProduct(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: Tensor,
         weight: Tensor,
@@ -41,7 +41,7 @@ class _LoraProduct(torch.autograd.Function):
         return output.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         flat, inner, weight, lora_a, lora_b = ctx.saved_tensors
         grad = grad.flatten(0, -2)
         grad_inner = (grad @ lora_b).mul_(ctx.scale)
@@ -81,14 +81,19 @@ class _Fused:
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         layer = self.layer
         if layer.disable_adapters or layer.merged or kwargs or args or not _is_plain(layer):
-            result: Tensor = self.own(x, *args, **kwargs)
-            return result
+            return self._own(x, *args, **kwargs)
         name = layer.active_adapters[0]
         base, a, b = layer.get_base_layer(), layer.lora_A[name].weight, layer.lora_B[name].weight
         if x.dtype != a.dtype or torch.is_autocast_enabled(x.device.type):
-            return self.own(x)
-        product: Tensor = _LoraProduct.apply(x, base.weight, base.bias, a, b, layer.scaling[name])
+            return self._own(x)
+        product: Tensor = _LoraProduct.apply(  # type: ignore[no-untyped-call]
+            x, base.weight, base.bias, a, b, layer.scaling[name]
+        )
         return product
+
+    def _own(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        result: Tensor = self.own(x, *args, **kwargs)
+        return result
 
 
 def _is_plain(layer: Any) -> bool:

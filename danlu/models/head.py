@@ -18,8 +18,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 CHUNK_BYTES = 128 * 2**20
-"""Largest block of float32 logits. The whole output matrix is read for every chunk: on two cores the
-products ran at 100 GFLOP/s in chunks of 64 MiB, at 155 in chunks of 100, of a possible 190."""
+"""Largest block of float32 logits. The whole output matrix is read for every chunk: on two cores
+the products ran at 100 GFLOP/s in chunks of 64 MiB, at 155 in chunks of 100, of a possible 190."""
 
 
 class WeightedNll(NamedTuple):
@@ -68,7 +68,7 @@ class OutputHead:
         """Whether logits are one matrix product, so that its gradient is known in closed form."""
         return (
             type(self.module) is nn.Linear
-            and self.module.bias is None
+            and getattr(self.module, "bias", None) is None
             and self.softcap is None
             and self.scale == 1.0
         )
@@ -94,15 +94,22 @@ class OutputHead:
             The sum, through which gradients flow, and each prediction's nll.
         """
         if self.is_plain:
-            nats, nll = _PlainHead.apply(hidden_SD, self.module.weight, target_S, weight_S)
+            matrix_VD: Tensor = self.module.get_parameter("weight")
+            kind = hidden_SD.device.type
+            if torch.is_autocast_enabled(kind):
+                dtype = torch.get_autocast_dtype(kind)
+                hidden_SD, matrix_VD = hidden_SD.to(dtype), matrix_VD.to(dtype)
+            nats, nll = _PlainHead.apply(  # type: ignore[no-untyped-call]
+                hidden_SD, matrix_VD, target_S, weight_S
+            )
             return WeightedNll(nats, nll)
         nll = -self.logprobs(hidden_SD, target_S)
         return WeightedNll((nll * weight_S).sum(), nll.detach())
 
     def logprobs(self, hidden_SD: Tensor, target_S: Tensor) -> Tensor:
         """Return ``(S,)`` float32 log-probabilities of the targets, each differentiable."""
-        vocabulary = self.module.weight.shape[0] if hasattr(self.module, "weight") else 2**17
-        rows = _chunk_rows(int(vocabulary))
+        weight = getattr(self.module, "weight", None)
+        rows = _chunk_rows(weight.shape[0] if isinstance(weight, Tensor) else 2**17)
         parts = [
             checkpoint(self._chunk_logprobs, hidden, target, use_reentrant=False)
             for hidden, target in zip(hidden_SD.split(rows), target_S.split(rows), strict=True)
@@ -125,7 +132,7 @@ class _PlainHead(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, hidden_SD: Tensor, weight_VD: Tensor, target_S: Tensor, weight_S: Tensor
     ) -> tuple[Tensor, Tensor]:
         wants_hidden, wants_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
@@ -156,14 +163,17 @@ class _PlainHead(torch.autograd.Function):
             if grad_hidden is not None:
                 torch.mm(grad_CV, weight_VD, out=grad_hidden[part])
             if grad_weight is not None:
-                grad_weight.addmm_(grad_CV.T.to(wide), hidden_SD[part].to(wide))
+                if wide == weight_VD.dtype:
+                    grad_weight.addmm_(grad_CV.T, hidden_SD[part])
+                else:  # 16-bit product, summed over chunks in 32
+                    grad_weight += grad_CV.T @ hidden_SD[part]
         ctx.weight_dtype = weight_VD.dtype
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.mark_non_differentiable(nll_S)
         return (nll_S * weight_S).sum(), nll_S
 
     @staticmethod
-    def backward(ctx: Any, grad_nats: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_nats: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight = ctx.saved_tensors
         if grad_hidden is not None:
             grad_hidden = grad_hidden * grad_nats.to(grad_hidden.dtype)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from danlu.config.recipe import DataSource, Recipe
-from danlu.errors import RunError, TrainingError
+from danlu.errors import RecipeError, RunError, TrainingError
 from danlu.records import Record, Source, fingerprint, read_records, write_records
 from danlu.sequences.prepare import prepare
 from danlu.sequences.prepared import PreparedData
@@ -48,6 +48,20 @@ class TrainingData:
     samples: tuple[Record, ...]
     rejected: int
     fingerprint: str
+
+
+def must_name_data(recipe: Recipe) -> None:
+    """Refuse a recipe without training data, before anything is made for it.
+
+    Raises:
+        RecipeError: If there is none.
+    """
+    if not recipe.data.train:
+        raise RecipeError(
+            "the recipe names no training data. Give a file, a folder or a glob, as in "
+            "data.train=my.jsonl.",
+            where="data.train",
+        )
 
 
 def run_fingerprint(
@@ -93,15 +107,9 @@ def make_data(
         progress: Told how many records have been read.
 
     Raises:
-        TrainingError: If the recipe names no data, or nothing is left to train on.
+        TrainingError: If nothing is left to train on.
         RecordError: If a source cannot be read.
     """
-    if not recipe.data.train:
-        raise TrainingError(
-            "the recipe names no training data. Give a file, a folder or a glob, as in "
-            "data.train=my.jsonl.",
-            where="data.train",
-        )
     kept = _SampleTaker(recipe.samples.from_data)
     counts = []
 
@@ -210,7 +218,7 @@ class _SampleTaker:
         """Return at most ``count`` records of different task types, evaluation data first."""
         order = sorted(self.lowest, key=lambda key: (key[0] != "eval", self.lowest[key][0]))
         seen: set[str] = set()
-        chosen = []
+        chosen: list[Record] = []
         for key in order:
             if key[1] not in seen and len(chosen) < self.count:
                 seen.add(key[1])

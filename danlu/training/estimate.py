@@ -17,7 +17,7 @@ from danlu.config.recipe import Recipe
 from danlu.models.load import load_config, load_tokenizer, pick_device, pick_dtype
 from danlu.models.tokens import add_tokens
 from danlu.sequences.template import ChatTemplate
-from danlu.training.data import TrainingData, make_data
+from danlu.training.data import TrainingData, make_data, must_name_data
 from danlu.training.order import RecordOrder
 from danlu.training.run import PACK_TOKENS_CPU, PACK_TOKENS_GPU
 from danlu.training.scoring import Packing
@@ -106,6 +106,7 @@ def dry_run(recipe: Recipe) -> Plan:
     Raises:
         DanluError: For everything that would stop the run before its first step.
     """
+    must_name_data(recipe)
     device = pick_device(recipe.training.device)
     options = {"trust_remote_code": recipe.model.trust_remote_code}
     tokenizer = load_tokenizer(recipe.model.tokenizer or recipe.model.path, **options)

@@ -34,7 +34,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     totals = ChannelTotals(data.channels)
-    totals.add_records(np.asarray(data.record_channel))
+    totals.add_records(np.asarray(data.record_channel, np.int64))
     for start in range(0, len(data), RECORDS_AT_A_TIME):
         stop = min(start + RECORDS_AT_A_TIME, len(data))
         branches = [branch for r in range(start, stop) for branch in data.record(r)]

@@ -150,7 +150,7 @@ def _optimizer_step(loop: Loop, totals: ChannelTotals) -> tuple[float, float, in
         group["lr"] = rate
     # Dropout is seeded by the step, so a resumed run draws the same masks.
     torch.manual_seed(_step_seed(settings.seed, loop.state.step, accelerator.process_index))
-    totals.add_records(np.asarray(loop.train.record_channel)[records])
+    totals.add_records(np.asarray(loop.train.record_channel, np.int64)[records])
     for number, pack in enumerate(share):
         wait = number < len(share) - 1  # gradients are summed over processes once a step
         with accelerator.no_sync(loop.model) if wait else nullcontext(), accelerator.autocast():

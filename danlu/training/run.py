@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import yaml
 from accelerate import Accelerator
 
+from danlu.config import recipe_text as as_text
 from danlu.config.recipe import Recipe
 from danlu.errors import TrainingError
-from danlu.models.fused import fuse_lora
 from danlu.models.forest_support import use_forest_attention
+from danlu.models.fused import fuse_lora
 from danlu.models.load import load_model, load_tokenizer, pick_device, pick_dtype
 from danlu.models.save import save_model
 from danlu.models.tokens import add_tokens
@@ -37,7 +37,7 @@ from danlu.runs import (
 from danlu.sequences.prepared import PreparedData
 from danlu.sequences.template import ChatTemplate
 from danlu.training.checkpoint import Checkpoints
-from danlu.training.data import TrainingData, load_data, make_data
+from danlu.training.data import TrainingData, load_data, make_data, must_name_data
 from danlu.training.loop import Loop, run_loop
 from danlu.training.memory import keep_freed_memory, peak_bytes
 from danlu.training.notes import Notes
@@ -88,15 +88,19 @@ def train(
     Raises:
         DanluError: Its subclasses name whatever the user can mend: recipe, data, model, run.
     """
+    must_name_data(recipe)
     accelerator = _accelerator(recipe)
     notes = Notes(show=progress and accelerator.is_main_process)
     path = Path(recipe.runs_dir) / recipe.name
     with ExitStack() as stack:
         if accelerator.is_main_process:
-            make = RunDirectory.resume if resume else RunDirectory.create
-            run = make(path) if resume else RunDirectory.create(path, overwrite=overwrite)
+            run = (
+                RunDirectory.resume(path)
+                if resume
+                else RunDirectory.create(path, overwrite=overwrite)
+            )
             stack.enter_context(run)
-            run.write_recipe(recipe_text or yaml.safe_dump(recipe.model_dump(exclude_unset=True)))
+            run.write_recipe(recipe_text or as_text(recipe))
         accelerator.wait_for_everyone()
         run = run if accelerator.is_main_process else RunDirectory(path)
         return _train(recipe, accelerator, run, notes)
@@ -315,7 +319,7 @@ def _flat(row: MetricsRow) -> dict[str, float]:
 @contextmanager
 def _stop_asked(notes: Notes) -> Iterator[Any]:
     """Turn the first Ctrl-C or SIGTERM into a stop at the step's end; the second stops at once."""
-    asked = []
+    asked: list[int] = []
 
     def remember(number: int, _: Any) -> None:
         if asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,8 @@ class ScoringModel(nn.Module):
 
     def forward(self, pack: Pack) -> ChannelSums:
         """Compute a pack and its sums, on the model's device."""
-        base = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+        model: Any = self.model
+        base = model.get_base_model() if hasattr(model, "peft_config") else model
         head = OutputHead.of(base)
         device = base.device
         hidden_SD = predictor_states(base, pack)

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from danlu.errors import RecordError
 from danlu.records import json_rows
 from danlu.records.json_rows import RawRow, line_rows, value_rows
+
+# A shared machine or a slow disk is no fault: no deadline, and no check of how fast examples come.
+patient = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 json_values = st.recursive(
     st.none()
@@ -53,6 +56,7 @@ def test_nothing(text: str) -> None:
     assert values(text) == []
 
 
+@patient
 @given(
     rows=st.lists(json_values, max_size=6),
     indent=st.none() | st.integers(0, 2),
@@ -72,7 +76,7 @@ def test_any_array_comes_out_whole_whatever_the_window(
             assert [row.value for row in values(spaced)] == rows
 
 
-@settings(max_examples=50)
+@patient
 @given(
     rows=st.lists(st.dictionaries(st.text(), json_values, max_size=3), min_size=1, max_size=3),
     data=st.data(),

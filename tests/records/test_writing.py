@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from danlu.errors import RecordError
 from danlu.records import Message, Record, Response, Source, read_records, write_records
 from danlu.records.formats.messages import TAKEN_NAMES
+
+# A shared machine or a slow disk is no fault: no deadline, and no check of how fast examples come.
+patient = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 names = st.text(min_size=1, max_size=8)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -67,7 +70,7 @@ records = st.builds(
 )
 
 
-@settings(max_examples=60)
+@patient
 @given(
     given_records=st.lists(records, min_size=1, max_size=4, unique_by=lambda record: record.id),
     name=st.sampled_from(["a.jsonl", "a.jsonl.gz"]),

@@ -11,7 +11,20 @@ import pytest
 
 from danlu.config.recipe import Recipe
 
-WORDS = "furnace iron fire red hot name gold stone water wood metal earth".split()
+WORDS = [
+    "furnace",
+    "iron",
+    "fire",
+    "red",
+    "hot",
+    "name",
+    "gold",
+    "stone",
+    "water",
+    "wood",
+    "metal",
+    "earth",
+]
 
 
 def write_data(path: Path, records: int = 14) -> Path:

@@ -17,7 +17,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from danlu.errors import RunError, TrainingError
+from danlu.errors import RecipeError, RunError, TrainingError
 from danlu.runs import RunDirectory
 from danlu.training.run import train
 
@@ -168,13 +168,11 @@ def test_killed_and_resumed_ends_in_the_same_weights(tiny_recipe, method):
     finish(start(tiny_recipe("whole", **sections)))
     recipe = tiny_recipe("killed", **sections)
     run = Path(recipe.runs_dir) / "killed"
-    kills = 0
-    for lines in (1, 17, 40, 71):
+    for kills, lines in enumerate((1, 17, 40, 71)):
         process = start(recipe, *(["--resume"] if kills else []))
         wait_for_lines(run / "metrics.jsonl", lines, process)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        kills += 1
         assert RunDirectory.open(run).state() == "interrupted"
     finish(start(recipe, "--resume"))
     assert_same_weights(Path(recipe.runs_dir) / "whole", run)
@@ -285,7 +283,7 @@ def test_new_tokens_are_trained_and_saved_with_lora(tiny_recipe):
 
 
 def test_nothing_to_train_on_is_said(tiny_recipe):
-    with pytest.raises(TrainingError, match=r"data\.train"):
+    with pytest.raises(RecipeError, match=r"data\.train"):
         train(tiny_recipe("none", data={"train": []}), progress=False)
     with pytest.raises(TrainingError, match="overlong"):
         train(tiny_recipe("short", sequences={"max_length": 2}), progress=False)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from danlu.errors import RecordError
@@ -94,6 +94,9 @@ def test_a_call_that_is_an_object_and_not_text() -> None:
     assert read_calls({"name": "say", "arguments": {"t": "好"}}, 1) == [call("say", '{"t": "好"}')]
 
 
+# A shared machine or a slow disk is no fault: no deadline, and no check of how fast examples come.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -101,6 +104,7 @@ json_values = st.recursive(
 )
 
 
+@patient
 @given(
     name=st.text(),
     arguments=st.dictionaries(st.text(), json_values, max_size=4),

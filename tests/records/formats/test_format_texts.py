@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from danlu.errors import RecordError
@@ -26,9 +26,13 @@ def test_contents_stay_to_the_character() -> None:
     )
 
 
+# A shared machine or a slow disk is no fault: no deadline, and no check of how fast examples come.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 contents = st.text().filter(lambda text: "<|im_" not in text)
 
 
+@patient
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant", "旁白"]), contents), min_size=1))
 def test_what_is_rendered_reads_back(turns: list[tuple[str, str]]) -> None:
     text = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns)

@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no fault of the code: no test is timed.
+settings.register_profile("danlu", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("danlu")
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] "

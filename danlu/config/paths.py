@@ -10,11 +10,10 @@ def danlu_home() -> Path:
     """Return the cache directory: ``$DANLU_HOME``, or ``~/.cache/danlu``. It need not exist.
 
     Example:
-        >>> import os
-        >>> os.environ["DANLU_HOME"] = "/data/danlu"
-        >>> danlu_home()
-        PosixPath('/data/danlu')
-        >>> del os.environ["DANLU_HOME"]
+        >>> from unittest.mock import patch
+        >>> with patch.dict(os.environ, DANLU_HOME="/data/danlu"):
+        ...     str(danlu_home())
+        '/data/danlu'
     """
     given = os.environ.get("DANLU_HOME", "")
     return Path(given or "~/.cache/danlu").expanduser().absolute()

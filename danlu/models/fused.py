@@ -1,8 +1,9 @@
-"""LoRA layers in fewer passes over memory, to the same numbers.
+"""Linear layers with faster products, and LoRA layers in fewer passes, to the same numbers.
 
 PEFT adds ``scaling * B(A(x))`` to the frozen layer's output in two passes over a tensor as wide as
 that output, and autograd keeps the parts. Written as one function, the product is accumulated in
-place of the output, and only the input and ``A(x)`` are kept.
+place of the output, and only the input and ``A(x)`` are kept. All products are those of
+``products``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,31 @@ from typing import Any
 import torch
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
-from torch.nn import functional
+
+from danlu.models.products import product, takes_onednn
+
+
+class _LinearProduct(torch.autograd.Function):
+    """``x W' + b``; with g the gradient of the output, dx = g W, dW = g' x, db = g' 1."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # type: ignore[override]
+        flat = x.flatten(0, -2)
+        output = product(flat, weight)
+        if bias is not None:
+            output += bias
+        ctx.save_for_backward(flat, weight)
+        ctx.shape = x.shape
+        return output.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        flat, weight = ctx.saved_tensors
+        grad = grad.flatten(0, -2)
+        wants_x, wants_weight, wants_bias = ctx.needs_input_grad
+        grad_x = product(grad, weight.T).view(ctx.shape) if wants_x else None
+        grad_weight = product(grad.T, flat.T) if wants_weight else None
+        return grad_x, grad_weight, grad.sum(0) if wants_bias else None
 
 
 class _LoraProduct(torch.autograd.Function):
@@ -33,8 +58,10 @@ class _LoraProduct(torch.autograd.Function):
         scale: float,
     ) -> Tensor:
         flat = x.flatten(0, -2)
-        inner = flat @ lora_a.T
-        output = functional.linear(flat, weight, bias)
+        inner = product(flat, lora_a)
+        output = product(flat, weight)
+        if bias is not None:
+            output += bias
         output.addmm_(inner, lora_b.T, alpha=scale)
         ctx.save_for_backward(flat, inner, weight, lora_a, lora_b)
         ctx.scale, ctx.shape = scale, x.shape
@@ -44,34 +71,54 @@ class _LoraProduct(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         flat, inner, weight, lora_a, lora_b = ctx.saved_tensors
         grad = grad.flatten(0, -2)
-        grad_inner = (grad @ lora_b).mul_(ctx.scale)
-        grad_a = grad_inner.T @ flat if ctx.needs_input_grad[3] else None
-        grad_b = (inner.T @ grad).mul_(ctx.scale).T if ctx.needs_input_grad[4] else None
+        grad_inner = product(grad, lora_b.T).mul_(ctx.scale)
+        # Adapters are narrow: 16 rows are too few for ``product`` to take the faster library, so
+        # their gradients are made transposed, with the wide side as rows.
+        grad_a = product(flat.T, grad_inner.T).T if ctx.needs_input_grad[3] else None
+        grad_b = product(grad.T, inner.T).mul_(ctx.scale) if ctx.needs_input_grad[4] else None
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad @ weight).addmm_(grad_inner, lora_a).view(ctx.shape)
+            grad_x = product(grad, weight.T).addmm_(grad_inner, lora_a).view(ctx.shape)
         return grad_x, None, None, grad_a, grad_b, None
 
 
-def fuse_lora(model: nn.Module) -> int:
-    """Let every plain LoRA layer of a PEFT model compute in one function.
+def fuse_layers(model: nn.Module) -> int:
+    """Let linear layers and plain LoRA layers compute in one function each.
 
     Plain is: one adapter without variant (DoRA ...), dropout or bias of its own, over a frozen
-    ``nn.Linear`` in one dtype. All others stay as they are. Merging, switching adapters off and
-    saving work as before, because only the layer's forward is replaced, and it asks each time.
+    ``nn.Linear`` in one dtype. Others stay as they are, but the linear layers in them do not.
+    Merging, switching adapters off and saving work as before, because only the layer's forward is
+    replaced, and it asks each time.
 
     Returns:
-        How many layers were fused.
+        How many LoRA layers were fused.
     """
     count = 0
     for module in model.modules():
         if isinstance(module, LoraLinear) and _is_plain(module):
-            module.forward = _Fused(module)
+            module.forward = _FusedLora(module)
             count += 1
+        elif type(module) is nn.Linear:
+            module.forward = _FusedLinear(module)
     return count
 
 
-class _Fused:
+class _FusedLinear:
+    """A linear layer's forward; the layer's own in mixed precision and in other dtypes."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        self.layer = layer
+        self.own = layer.forward
+
+    def __call__(self, x: Tensor) -> Tensor:
+        weight = self.layer.weight
+        if x.dtype != weight.dtype or not takes_onednn(x.flatten(0, -2)):
+            return self.own(x)
+        result: Tensor = _LinearProduct.apply(x, weight, self.layer.bias)
+        return result
+
+
+class _FusedLora:
     """A LoRA layer's forward, which falls back on PEFT's own where the layer is not plain now."""
 
     def __init__(self, layer: LoraLinear) -> None:

@@ -17,6 +17,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from danlu.models.products import product
+
 CHUNK_BYTES = 128 * 2**20
 """Largest block of float32 logits. The whole output matrix is read for every chunk: on two cores
 the products ran at 100 GFLOP/s in chunks of 64 MiB, at 155 in chunks of 100, of a possible 190."""
@@ -144,7 +146,7 @@ class _PlainHead(torch.autograd.Function):
         rows = _chunk_rows(weight_VD.shape[0])
         for start in range(0, len(target_S), rows):
             part = slice(start, start + rows)
-            logits_CV = (hidden_SD[part] @ weight_VD.T).to(wide)
+            logits_CV = product(hidden_SD[part], weight_VD).to(wide)
             lse_C = torch.logsumexp(logits_CV, -1) if not (wants_hidden or wants_weight) else None
             target_C1 = target_S[part].unsqueeze(1)
             own_C = logits_CV.gather(1, target_C1).squeeze(1)
@@ -161,7 +163,7 @@ class _PlainHead(torch.autograd.Function):
             grad_CV.scatter_add_(1, target_C1, -weight_C1)
             grad_CV = grad_CV.to(weight_VD.dtype)
             if grad_hidden is not None:
-                torch.mm(grad_CV, weight_VD, out=grad_hidden[part])
+                grad_hidden[part] = product(grad_CV, weight_VD.T)
             if grad_weight is not None:
                 if wide == weight_VD.dtype:
                     grad_weight.addmm_(grad_CV.T, hidden_SD[part])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,10 +129,15 @@ def make_data(
         counts.append(reading.rejected_count)
         return made
 
-    train = prepared("train", recipe.data.train)
+    if rejected:
+        rejected.unlink(missing_ok=True)  # both readings append to it
+    share, seed = recipe.data.eval_share, recipe.training.seed
+    train = prepared("all" if share else "train", recipe.data.train)
     held_out = prepared("eval", recipe.data.eval) if recipe.data.eval else None
-    if recipe.data.eval_share:
-        train, held_out = hold_out(train, recipe.data.eval_share, recipe.training.seed)
+    if share:
+        train, held_out = hold_out(train, share, seed, directory=directory)
+        if directory:
+            shutil.rmtree(directory / "all")
     if not len(train):
         raise TrainingError(f"no record is left to train on: {_reasons(train)}", where="data.train")
     data = TrainingData(
@@ -169,9 +175,8 @@ def load_data(
             where=str(directory.parent),
         )
     train = PreparedData.load(directory / "train")
-    held_out = PreparedData.load(directory / "eval") if recipe.data.eval else None
-    if recipe.data.eval_share:
-        train, held_out = hold_out(train, recipe.data.eval_share, recipe.training.seed)
+    has_eval = recipe.data.eval or recipe.data.eval_share
+    held_out = PreparedData.load(directory / "eval") if has_eval else None
     samples = tuple(read_records([Source(str(directory / "samples.jsonl"), format="danlu")]))
     return TrainingData(
         train,

@@ -18,7 +18,7 @@ from danlu.config import recipe_text as as_text
 from danlu.config.recipe import Recipe
 from danlu.errors import TrainingError
 from danlu.models.forest_support import use_forest_attention
-from danlu.models.fused import fuse_lora
+from danlu.models.fused import fuse_layers
 from danlu.models.load import load_model, load_tokenizer, pick_device, pick_dtype
 from danlu.models.save import save_model
 from danlu.models.tokens import add_tokens
@@ -283,7 +283,7 @@ def _model(
         notes.say(f"padded rows instead of a forest: {reason}")
     torch.manual_seed(recipe.training.seed)  # new adapter weights are random
     model = apply_tuning(model, recipe.tuning, new_token_ids=new_token_ids)
-    fuse_lora(model)
+    fuse_layers(model)
     if recipe.training.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     default = PACK_TOKENS_CPU if device.type == "cpu" else PACK_TOKENS_GPU

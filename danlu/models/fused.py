@@ -72,10 +72,9 @@ class _LoraProduct(torch.autograd.Function):
         flat, inner, weight, lora_a, lora_b = ctx.saved_tensors
         grad = grad.flatten(0, -2)
         grad_inner = product(grad, lora_b.T).mul_(ctx.scale)
-        # Adapters are narrow: 16 rows are too few for ``product`` to take the faster library, so
-        # their gradients are made transposed, with the wide side as rows.
-        grad_a = product(flat.T, grad_inner.T).T if ctx.needs_input_grad[3] else None
-        grad_b = product(grad.T, inner.T).mul_(ctx.scale) if ctx.needs_input_grad[4] else None
+        # The narrow side goes first: it is copied to be contiguous, the other read as it lies.
+        grad_a = product(grad_inner.T, flat.T) if ctx.needs_input_grad[3] else None
+        grad_b = product(inner.T, grad.T).mul_(ctx.scale).T if ctx.needs_input_grad[4] else None
         grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = product(grad, weight.T).addmm_(grad_inner, lora_a).view(ctx.shape)
@@ -112,7 +111,7 @@ class _FusedLinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         weight = self.layer.weight
-        if x.dtype != weight.dtype or not takes_onednn(x.flatten(0, -2)):
+        if x.dtype != weight.dtype or not takes_onednn(x):
             return self.own(x)
         result: Tensor = _LinearProduct.apply(x, weight, self.layer.bias)
         return result

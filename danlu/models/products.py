@@ -16,8 +16,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-LEAST_ROWS = 32
-"""Below this the call itself is most of the time, and MKL's is shorter."""
+LEAST_SIZE = 2**13
+"""Entries of ``x`` below which the call itself is most of the time, and MKL's is shorter."""
 
 
 def product(x_TK: Tensor, weight_NK: Tensor) -> Tensor:
@@ -36,11 +36,11 @@ def product(x_TK: Tensor, weight_NK: Tensor) -> Tensor:
 
 
 def takes_onednn(x_TK: Tensor) -> bool:
-    """Whether a product with these rows is oneDNN's."""
+    """Whether a product with this on the left is oneDNN's."""
     return (
         x_TK.dtype == torch.float32
         and x_TK.device.type == "cpu"
-        and len(x_TK) >= LEAST_ROWS
+        and x_TK.numel() >= LEAST_SIZE
         and _has_onednn()
     )
 

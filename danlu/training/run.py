@@ -97,13 +97,20 @@ def train(
             run = (
                 RunDirectory.resume(path)
                 if resume
-                else RunDirectory.create(path, overwrite=overwrite)
+                else RunDirectory.create(path, overwrite=overwrite or _never_began(path))
             )
             stack.enter_context(run)
             run.write_recipe(recipe_text or as_text(recipe))
         accelerator.wait_for_everyone()
         run = run if accelerator.is_main_process else RunDirectory(path)
         return _train(recipe, accelerator, run, notes)
+
+
+def _never_began(path: Path) -> bool:
+    """Whether the run there failed before its first step, so that nothing is lost with it."""
+    run = RunDirectory(path)
+    began = run.metrics_path.exists() and run.metrics_path.stat().st_size > 0
+    return run.is_run() and run.state() in ("failed", "interrupted") and not began
 
 
 def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: Notes) -> Run:

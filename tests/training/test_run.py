@@ -17,7 +17,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from danlu.errors import RecipeError, RunError, TrainingError
+from danlu.errors import RecipeError, RecordError, RunError, TrainingError
 from danlu.runs import RunDirectory
 from danlu.training.run import train
 
@@ -212,20 +212,32 @@ def test_resuming_on_other_data_or_settings_is_refused(tiny_recipe, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("danlu.training.run.run_loop", stop)
+        patch.setattr("danlu.training.loop.learning_rate", stop)
         with pytest.raises(KeyboardInterrupt):
-            train(tiny_recipe(), progress=False)
+            train(tiny_recipe(data={"eval_share": 0.2}), progress=False)
     with pytest.raises(RunError, match="unfinished"):
         train(tiny_recipe(), progress=False)
+    share = {"data": {"eval_share": 0.2}}
     with pytest.raises(RunError, match="differ"):
-        train(tiny_recipe(training={"learning_rate": 5e-3}), resume=True, progress=False)
-    recipe = tiny_recipe()
+        train(tiny_recipe(training={"learning_rate": 5e-3}, **share), resume=True, progress=False)
+    recipe = tiny_recipe(**share)
     with Path(recipe.data.train[0].path).open("a") as file:
         file.write(json.dumps({"instruction": "More", "output": "more"}) + "\n")
     with pytest.raises(RunError, match="differ"):
         train(recipe, resume=True, progress=False)
-    again = tiny_recipe(training={"pack_tokens": 32})  # data are written anew; layout may change
-    assert train(again, resume=True, progress=False).summary.steps == 8
+    again = tiny_recipe(training={"pack_tokens": 32}, **share)  # data are as before; layout not
+    assert train(again, resume=True, progress=False).summary.steps == 6
+
+
+def test_a_run_that_failed_before_its_first_step_is_simply_begun_anew(tiny_recipe):
+    recipe = tiny_recipe()
+    data = Path(recipe.data.train[0].path)
+    good = data.read_text()
+    data.write_text(good + "{broken\n")
+    with pytest.raises(RecordError, match=":15"):
+        train(recipe, progress=False)
+    data.write_text(good)
+    assert train(recipe, progress=False).summary.steps == 8
 
 
 def test_a_gradient_that_is_not_finite_names_records_and_changes_nothing(tiny_recipe, monkeypatch):

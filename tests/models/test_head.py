@@ -1,0 +1,100 @@
+"""The chunked head against torch's own cross-entropy over whole logits."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from danlu.models import head as head_module
+from danlu.models.head import OutputHead
+
+WIDTH, VOCABULARY, PREDICTIONS = 6, 11, 9
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Four predictions at a time, so that the last chunk is a part of one."""
+    monkeypatch.setattr(head_module, "_chunk_rows", lambda _: 4)
+
+
+def parts(bias=False, dtype=torch.float64):
+    torch.manual_seed(0)
+    module = nn.Linear(WIDTH, VOCABULARY, bias=bias).to(dtype)
+    hidden = torch.randn(PREDICTIONS, WIDTH, dtype=dtype, requires_grad=True)
+    target = torch.randint(0, VOCABULARY, (PREDICTIONS,))
+    weight = torch.rand(PREDICTIONS, dtype=torch.float32)
+    return module, hidden, target, weight
+
+
+def reference(head, hidden, target, weight):
+    logits = hidden @ head.module.weight.T
+    if head.module.bias is not None:
+        logits = logits + head.module.bias
+    logits = logits * head.scale
+    if head.softcap is not None:
+        logits = head.softcap * torch.tanh(logits / head.softcap)
+    nll = functional.cross_entropy(logits, target, reduction="none")
+    return (nll * weight).sum(), nll
+
+
+@pytest.mark.parametrize(
+    ("bias", "softcap", "scale"),
+    [(False, None, 1.0), (True, None, 1.0), (False, 2.0, 1.0), (False, None, 0.25)],
+)
+def test_equals_cross_entropy_over_whole_logits(bias, softcap, scale):
+    module, hidden, target, weight = parts(bias)
+    head = OutputHead(module, softcap, scale)
+    assert head.is_plain is (not bias and softcap is None and scale == 1.0)
+    inputs = (hidden, *module.parameters())
+    expected, expected_nll = reference(head, hidden, target, weight)
+    expected_grads = torch.autograd.grad(expected * 0.5, inputs)
+    found, nll = head.weighted_nll(hidden, target, weight)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(nll, expected_nll)
+    for one, other in zip(torch.autograd.grad(found * 0.5, inputs), expected_grads, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_logprobs_are_differentiable_one_by_one():
+    module, hidden, target, _ = parts()
+    upstream = torch.randn(PREDICTIONS, dtype=torch.float64)
+    found = OutputHead(module).logprobs(hidden, target)
+    expected = functional.log_softmax(module(hidden), -1).gather(1, target[:, None]).squeeze(1)
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(
+        torch.autograd.grad(found, (hidden, module.weight), upstream),
+        torch.autograd.grad(expected, (hidden, module.weight), upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("frozen", ["hidden", "weight", "both"])
+def test_what_is_frozen_gets_no_gradient_and_changes_no_loss(frozen):
+    module, hidden, target, weight = parts()
+    module.weight.requires_grad_(frozen == "hidden")
+    hidden.requires_grad_(frozen == "weight")
+    found, nll = OutputHead(module).weighted_nll(hidden, target, weight)
+    expected, expected_nll = reference(OutputHead(module), hidden, target, weight)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(nll, expected_nll)
+    if frozen != "both":
+        found.backward()
+    assert (hidden.grad is not None) is (frozen == "weight")
+    assert (module.weight.grad is not None) is (frozen == "hidden")
+
+
+def test_large_logits_do_not_overflow():
+    module, hidden, target, weight = parts(dtype=torch.float32)
+    with torch.no_grad():
+        module.weight.mul_(1e4)
+    found, nll = OutputHead(module).weighted_nll(hidden, target, weight)
+    assert torch.isfinite(found)
+    assert torch.isfinite(nll).all()
+
+
+def test_no_predictions_are_zero():
+    module, hidden, target, weight = parts()
+    found, nll = OutputHead(module).weighted_nll(hidden[:0], target[:0], weight[:0])
+    assert (found.item(), len(nll)) == (0.0, 0)
+    assert len(OutputHead(module).logprobs(hidden[:0], target[:0])) == 0

@@ -1,4 +1,4 @@
-"""Attention as accelerators compute it: flex attention's mask here, the kernels where there are any.
+"""Attention as accelerators compute it: flex attention's mask, and the kernels themselves.
 
 Flex attention runs on the CPU without being compiled, forward only; that is enough to hold its
 block mask and its layout to the segments'. The kernels themselves need a CUDA device.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.cases import MODEL, SEED
+from bench.rate import MatrixRate
 
 Contender = Literal["danlu", "trl"]
 
@@ -50,13 +51,13 @@ class Outcome:
         step_seconds: Of each optimizer step, the warm-up first.
         losses: Of each step, mean nll per trained token in nats, before its update.
         peak_bytes: The most memory that the process held.
-        matrix_rate: Operations per second in products, the best of before and after.
+        rate: Of this machine in products, the best of before and after.
     """
 
     step_seconds: list[float]
     losses: list[float]
     peak_bytes: int
-    matrix_rate: float
+    rate: MatrixRate
 
 
 def run_child(job: Job, folder: Path) -> Outcome:
@@ -80,7 +81,8 @@ def run_child(job: Job, folder: Path) -> Outcome:
     )
     if done.returncode or not answer.is_file():
         raise RuntimeError(f"{job.contender} failed ({done.returncode}):\n{done.stdout[-4000:]}")
-    return Outcome(**json.loads(answer.read_text("utf-8")))
+    told_back = json.loads(answer.read_text("utf-8"))
+    return Outcome(**{**told_back, "rate": MatrixRate(**told_back["rate"])})
 
 
 def main(told: str, answer: str) -> None:

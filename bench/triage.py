@@ -7,10 +7,11 @@ import random
 from danlu.records import Message, Record
 
 SYSTEM_PROMPT = """\
-You sort the mail of a small company that rents out bicycles, cargo bikes and trailers by the day. \
-Customers write in about everything, often in a hurry and on a telephone, so spelling and order are \
-not to be relied on. Read the message and answer with the name of exactly one drawer, in lower case, \
-and nothing else. Do not greet, do not explain, do not apologise, and never answer the customer.
+You sort the mail of a small company that rents out bicycles, cargo bikes and trailers by the \
+day. Customers write in about everything, often in a hurry and on a telephone, so spelling and \
+order are not to be relied on. Read the message and answer with the name of exactly one drawer, \
+in lower case, and nothing else. Do not greet, do not explain, do not apologise, and never \
+answer the customer.
 
 The drawers are:
 booking: the customer wants to rent something, or asks whether something is free on a certain day.
@@ -22,13 +23,13 @@ lost: a bicycle, a key, a lock or a thing that the customer left in a box or a b
 praise: the customer is content, says thank you, or recommends us, and wants nothing from us.
 other: none of the drawers above fits, or the message is advertising, or nobody can tell.
 
-If two drawers fit, take the one that somebody has to act on first: damage comes before payment, \
-lost comes before damage, and cancel comes before change. A message that thanks us and then asks for \
-something belongs to what it asks for. A question about the price of a rental that has not been \
-booked yet is booking, not payment. A flat tyre is damage even if the customer has already mended \
-it. If a message is written in another language, sort it all the same, and still answer with the \
-English name of the drawer. Names, telephone numbers and booking numbers in the message do not \
-matter for the choice and must never be repeated in the answer."""
+If two drawers fit, take the one that somebody has to act on first: damage comes before payment,\
+ lost comes before damage, and cancel comes before change. A message that thanks us and then \
+asks for something belongs to what it asks for. A question about the price of a rental that has \
+not been booked yet is booking, not payment. A flat tyre is damage even if the customer has \
+already mended it. If a message is written in another language, sort it all the same, and still \
+answer with the English name of the drawer. Names, telephone numbers and booking numbers in the \
+message do not matter for the choice and must never be repeated in the answer."""
 
 _THINGS = ("cargo bike", "trailer", "city bike", "child's bicycle", "tandem", "e-bike")
 _DAYS = ("on Friday", "next Sunday", "tomorrow", "on the 14th", "this afternoon", "at Easter")

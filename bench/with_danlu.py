@@ -8,7 +8,7 @@ from typing import Any
 
 import danlu
 from bench.child import Job, Outcome
-from bench.rate import matrix_rate
+from bench.rate import MatrixRate, measure_rate
 from danlu.runs import RunDirectory
 
 
@@ -46,13 +46,13 @@ def train(job: Job, folder: Path) -> Outcome:
         step_seconds=[end - begin for begin, end in pairwise(ends)],
         losses=[row.loss for row in rows],
         peak_bytes=run.summary.peak_bytes,
-        matrix_rate=max(rate, model_rate(job.model)),
+        rate=MatrixRate.best(rate, model_rate(job.model)),
     )
 
 
-def model_rate(model: str) -> float:
+def model_rate(model: str) -> MatrixRate:
     """Measure the matrix rate at a model's shapes."""
     from danlu.models.load import load_config
 
     config = load_config(model)
-    return matrix_rate(config.hidden_size, config.intermediate_size, config.vocab_size)
+    return measure_rate(config.hidden_size, config.intermediate_size, config.vocab_size)

@@ -20,6 +20,7 @@ from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
 from bench.child import Job, Outcome
+from bench.rate import MatrixRate
 from bench.with_danlu import model_rate, recipe_of
 from danlu.models.load import load_model, load_tokenizer
 from danlu.models.tuning import apply_tuning
@@ -62,7 +63,7 @@ def train(job: Job, folder: Path) -> Outcome:
         step_seconds=[end - begin for begin, end in pairwise(watch.times)],
         losses=[row["loss"] for row in trainer.state.log_history if "loss" in row],
         peak_bytes=peak_bytes(torch.device("cpu")),
-        matrix_rate=max(rate, model_rate(job.model)),
+        rate=MatrixRate.best(rate, model_rate(job.model)),
     )
 
 

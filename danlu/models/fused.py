@@ -21,7 +21,7 @@ class _LinearProduct(torch.autograd.Function):
     """``x W' + b``; with g the gradient of the output, dx = g W, dW = g' x, db = g' 1."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         flat = x.flatten(0, -2)
         output = product(flat, weight)
         if bias is not None:
@@ -31,7 +31,7 @@ class _LinearProduct(torch.autograd.Function):
         return output.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         flat, weight = ctx.saved_tensors
         grad = grad.flatten(0, -2)
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
@@ -98,7 +98,7 @@ def fuse_layers(model: nn.Module) -> int:
             module.forward = _FusedLora(module)
             count += 1
         elif type(module) is nn.Linear:
-            module.forward = _FusedLinear(module)
+            module.__dict__["forward"] = _FusedLinear(module)
     return count
 
 
@@ -113,7 +113,9 @@ class _FusedLinear:
         weight = self.layer.weight
         if x.dtype != weight.dtype or not takes_onednn(x):
             return self.own(x)
-        result: Tensor = _LinearProduct.apply(x, weight, self.layer.bias)
+        result: Tensor = _LinearProduct.apply(  # type: ignore[no-untyped-call]
+            x, weight, self.layer.bias
+        )
         return result
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tiny_models import tiny_llama
 
 from danlu.config.recipe import TuningSection
 from danlu.errors import ModelError
@@ -15,6 +14,7 @@ from danlu.models.tuning import apply_tuning
 from danlu.records.record import Message
 from danlu.sequences.branches import turns
 from danlu.sequences.template import ChatTemplate
+from tests.tiny_models import tiny_llama
 
 GREEDY = Sampling(max_new_tokens=12, greedy=True, logprobs=True)
 DRAWN = Sampling(max_new_tokens=12, temperature=1.0, seed=3, logprobs=True)

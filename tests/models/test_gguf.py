@@ -6,7 +6,6 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from tiny_models import logits_of, tiny_llama
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from danlu.errors import ModelError
@@ -18,6 +17,7 @@ from danlu.models.gguf import (
     llama_settings,
     rotary_halves,
 )
+from tests.tiny_models import logits_of, tiny_llama
 
 
 def interleaved(weight, heads):

@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 import torch
-from tiny_models import logits_of, tiny_llama
 
 from danlu.errors import ModelError
 from danlu.models import hub
 from danlu.models.load import load_config, load_model, load_tokenizer, pick_device, pick_dtype
+from tests.tiny_models import logits_of, tiny_llama
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from tiny_models import logits_of, tiny_llama
 
 from danlu.config.recipe import TuningSection
 from danlu.errors import ModelError
@@ -13,6 +12,7 @@ from danlu.models.save import replaced_folder, save_model
 from danlu.models.tokens import add_tokens, is_tied
 from danlu.models.tuning import apply_tuning, trainable_parameters
 from danlu.sequences.template import ChatTemplate
+from tests.tiny_models import logits_of, tiny_llama
 
 NEW = ["<think>", "</think>"]
 IDS = (5, 360, 42, 361, 8)

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tiny_models import tiny_llama
 
 from danlu.errors import RecipeError
 from danlu.models.tokens import add_tokens, embedding_names, grow_embeddings, is_tied, token_indices
+from tests.tiny_models import tiny_llama
 
 NEW = ["<think>", "</think>"]
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tiny_models import tiny_llama
 
 from danlu.config.recipe import TuningSection
 from danlu.errors import ModelError, RecipeError
 from danlu.models.layers import layer_numbers, parts_of
 from danlu.models.tuning import METHODS, apply_tuning, trainable_parameters
+from tests.tiny_models import tiny_llama
 
 ALL_LINEAR = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 ATTENTION = {f"self_attn.{name}_proj" for name in "qkvo"}

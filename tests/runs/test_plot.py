@@ -4,11 +4,11 @@ import io
 
 import pytest
 from PIL import Image, ImageFont
-from synthetic_run import TASK_TYPES, row
 
 from danlu.runs import History, MetricsRow
 from danlu.runs.fonts import FILES, Typeface
 from danlu.runs.plot import EVAL, TRAIN, WIDTH, Pen, loss_png
+from tests.runs.synthetic_run import TASK_TYPES, row
 
 
 def picture(rows: list[MetricsRow]) -> Image.Image:

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from synthetic_run import SAMPLES, TASK_TYPES, make_run, row
 
 from danlu.errors import RunError
 from danlu.runs import MetricsRow, RunDirectory, Sample, write_report
+from tests.runs.synthetic_run import SAMPLES, TASK_TYPES, make_run, row
 
 EVIL = "<script>alert(1)</script>"
 

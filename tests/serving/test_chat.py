@@ -1,13 +1,13 @@
 """A conversation: what the model is shown, and what stays of it."""
 
 import pytest
-from tiny_models import tiny_llama
 
 import danlu
 from danlu.errors import DanluError, ModelError, TemplateError
 from danlu.generation import Sampling
 from danlu.records.record import Message
 from danlu.serving.chat import Chat, load
+from tests.tiny_models import tiny_llama
 
 
 class Parrot:

@@ -10,13 +10,13 @@ from importlib.util import find_spec
 
 import pytest
 from rich.console import Console
-from tiny_models import tiny_llama
 
 from danlu.errors import DanluError, ModelError
 from danlu.generation import Sampling
 from danlu.serving import terminal
 from danlu.serving.chat import Chat
 from danlu.serving.terminal import COMMANDS, obey, run_chat, talk, whole_text
+from tests.tiny_models import tiny_llama
 
 
 class Echo:

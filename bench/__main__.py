@@ -16,12 +16,14 @@ def main(arguments: Sequence[str]) -> None:
     """Run the benchmarks that are named, or all of them."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all")
-    parser.add_argument("--rounds", type=int, default=2, help="runs of each contender (2)")
+    parser.add_argument(
+        "--rounds", type=int, default=2, help="runs of Danlu (2); TRL runs once in each setting"
+    )
     parser.add_argument(
         "--peer",
         type=PeerSetting.parse,
         metavar="ROWS[f]",
-        help="TRL's micro-batch, f for padding-free; results are then not written",
+        help="run TRL with this micro-batch only, f for padding-free; results are then not written",
     )
     given = parser.parse_args(arguments)
     if unknown := sorted(set(given.names) - set(NAMES)):
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     results = [preparing.measure(say)] if PREPARE in chosen else []
     for case in CASES:
         if case.name in chosen:
-            asked = dataclasses.replace(case, peer=given.peer) if given.peer else case
+            asked = dataclasses.replace(case, peers=(given.peer,)) if given.peer else case
             results.append(training.measure(asked, given.rounds, say))
     for result in results:
         if not given.peer:

@@ -40,6 +40,15 @@ def speeds(result: Result) -> str:
     return "; ".join(parts)
 
 
+def peer_lines(result: Result) -> list[str]:
+    """Say what the peer did in each of its settings, a line each."""
+    return [
+        f"  TRL, {setting}: {found['records_per_s']:,.2f} {result.unit}, "
+        f"peak {found['peak_bytes'] / 1e9:.2f} GB"
+        for setting, found in result.details.get("peers", {}).items()
+    ]
+
+
 def figure(value: float) -> str:
     """Write a figure with as many digits as say something.
 
@@ -57,7 +66,8 @@ def print_table(results: Sequence[Result]) -> None:
 
     console = Console(width=None if Console().is_terminal else 120)
     for result in results:
-        console.print(speeds(result), highlight=False)
+        for line in (speeds(result), *peer_lines(result)):
+            console.print(line, highlight=False)
     drawn = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("benchmark", "figure", "measured", "goal", ""):
         drawn.add_column(heading, justify="right" if heading == "measured" else "left")
@@ -67,4 +77,4 @@ def print_table(results: Sequence[Result]) -> None:
     console.print(drawn)
 
 
-__all__ = ["Goal", "figure", "print_table", "rows", "speeds"]
+__all__ = ["Goal", "figure", "peer_lines", "print_table", "rows", "speeds"]

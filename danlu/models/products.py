@@ -30,6 +30,8 @@ def product(x_TK: Tensor, weight_NK: Tensor) -> Tensor:
         tensor([[11., 17.]])
     """
     if takes_onednn(x_TK):
+        if not (weight_NK.is_contiguous() or weight_NK.T.is_contiguous()):
+            weight_NK = weight_NK.contiguous()  # other strides fall to a loop 1,000 times slower
         result: Tensor = torch.ops.mkldnn._linear_pointwise(x_TK, weight_NK, None, "none", [], "")
         return result
     return x_TK @ weight_NK.T

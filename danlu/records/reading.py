@@ -132,7 +132,7 @@ class Reading(Iterator[Record]):
         self._files_read += 1
         for row in rows(file, reader.source.split):
             try:
-                record = reader.read(row, self._ids, number)
+                records = reader.read(row, self._ids, number)
             except RecordError as error:
                 if not self._skips:
                     message = _with_first_place(error, reader)
@@ -140,7 +140,7 @@ class Reading(Iterator[Record]):
                 self.rejected_count += 1
                 self._reject(file, row, error.message)
                 continue
-            yield record
+            yield from records
 
     def _reject(self, file: DataFile, row: RawRow, reason: str) -> None:
         if self._rejected is None:

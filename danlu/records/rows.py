@@ -1,4 +1,4 @@
-"""From one row of a file to one record."""
+"""From one row of a file to its record, or its records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from danlu.errors import RecordError
 from danlu.records.check import check_messages
-from danlu.records.formats import Format, recognise
+from danlu.records.formats import Format, Parts, recognise
 from danlu.records.formats.format import kind, take_list
 from danlu.records.ids import Ids
 from danlu.records.json_rows import RawRow
@@ -39,12 +39,12 @@ class RowReader:
         self._task_type = source.task_type or f"{UNLABELLED}/{file.stem}"
         self._by_columns: dict[tuple[str, ...], Format] = {}
 
-    def read(self, row: RawRow, ids: Ids, file_number: int) -> Record:
-        """Read one row.
+    def read(self, row: RawRow, ids: Ids, file_number: int) -> list[Record]:
+        """Read one row; in all formats but trees it is one record.
 
         Args:
             row: As it came from the file.
-            ids: Names the record.
+            ids: Names the records.
             file_number: Of this file, within the reading.
 
         Raises:
@@ -55,10 +55,10 @@ class RowReader:
         if not isinstance(row.value, dict):
             raise RecordError(f"the row is {kind(row.value)}; it must be an object.")
         if not self._mapped:
-            return self._record(dict(row.value), {}, ids, file_number)
+            return self._records(dict(row.value), {}, ids, file_number)
         values, displaced = self._map(row.value)
         try:
-            return self._record(values, displaced, ids, file_number)
+            return self._records(values, displaced, ids, file_number)
         except RecordError as error:
             raise self._with_mapping(error, row.value) from error
 
@@ -69,22 +69,42 @@ class RowReader:
         value = row.value.get(self.source.columns.get("id", "id"))
         return None if value is None else str(value)
 
-    def _record(
+    def _records(
         self, values: dict[str, Any], displaced: Mapping[str, Any], ids: Ids, file_number: int
-    ) -> Record:
+    ) -> list[Record]:
         known = self._chosen or self._recognise(values)
         given = _take_id(values) if "id" in values else None
         task_type = self._take_task_type(values) if "task_type" in values else self._task_type
         tags = _take_tags(values) if "tags" in values else ()
-        parts = known.parse(values)
+        first = known.parse(values)
+        rest = {**values, **displaced} if displaced else values
+        if not first.more:
+            name = first.id if given is None else given
+            return [self._record(first, rest, name, task_type, tags, ids, file_number)]
+        records = []
+        for number, parts in enumerate((first, *first.more), start=1):
+            # A row's own id stands for all of its records; so each adds its number.
+            name = parts.id if given is None else f"{given}#{number}"
+            records.append(self._record(parts, rest, name, task_type, tags, ids, file_number))
+        return records
+
+    def _record(
+        self,
+        parts: Parts,
+        rest: Mapping[str, Any],
+        given: str | None,
+        task_type: str,
+        tags: tuple[str, ...],
+        ids: Ids,
+        file_number: int,
+    ) -> Record:
+        """Make a record of its parts, with ``rest`` for what its format does not know."""
         check_messages(parts.messages)
-        meta = values
+        meta = rest
         if parts.meta:
-            if twice := parts.meta.keys() & values.keys():
+            if twice := parts.meta.keys() & rest.keys():
                 raise RecordError(f"{min(twice)!r} is a column and also in 'meta'; leave one.")
-            meta = {**parts.meta, **values}
-        if displaced:
-            meta = {**meta, **displaced}
+            meta = {**parts.meta, **rest}
         try:
             name = ids.name(given, parts, file_number, self.file.stem)
         except UnicodeEncodeError as error:

@@ -12,6 +12,7 @@ from danlu.config.recipe import SequencesSection
 from danlu.errors import RecordError
 from danlu.sequences.branches import NOTHING_TO_LEARN
 from danlu.sequences.chunks import Chunk
+from danlu.sequences.documents import Ends, cut_documents
 from danlu.sequences.lengths import Fit, describe_fit, fit_lengths
 from danlu.sequences.prepared import Drop, PreparedData, empty_columns
 from danlu.sequences.storage import Columns, Strings, offsets_of, ranges
@@ -51,6 +52,20 @@ class _Branches:
         """Where the branches of each record that has any begin, and where the last ones end."""
         return np.append(np.flatnonzero(np.diff(self.record, prepend=-1)), len(self.record))
 
+    def cut(self, is_document: NDArray[np.bool_], ends: Ends, max_length: int) -> _Branches:
+        """Return the branches with each document as its windows."""
+        windows = cut_documents(
+            self.input_ids, self.offsets, self.prompt_tokens, is_document, ends, max_length
+        )
+        return _Branches(
+            input_ids=windows.input_ids,
+            offsets=windows.offsets,
+            prompt_tokens=windows.prompt_tokens,
+            weight=self.weight[windows.text],
+            record=self.record[windows.text],
+            branch=self.branch[windows.text] + windows.window,
+        )
+
     def shortened(self, fit: Fit) -> _Branches:
         """Return the branches without the tokens that are to be cut."""
         lengths = np.diff(self.offsets) - fit.from_prompt - fit.from_completion
@@ -80,10 +95,14 @@ class Builder:
     Args:
         settings: The recipe's ``sequences``.
         columns: Where the arrays grow; the columns of ``COLUMNS``, still empty.
+        ends: What stands around a document; None where there are no documents.
     """
 
-    def __init__(self, settings: SequencesSection, columns: Columns) -> None:
+    def __init__(
+        self, settings: SequencesSection, columns: Columns, ends: Ends | None = None
+    ) -> None:
         self._settings = settings
+        self._ends = ends
         self._columns = columns
         self._columns.append(**empty_columns())
         self._channels: dict[str, int] = {}  # numbered as they come; sorted at the end
@@ -113,6 +132,10 @@ class Builder:
             record=np.array(chunk.record, np.int64),
             branch=np.array(chunk.branch, np.int64),
         )
+        if self._ends is not None and any(chunk.is_document):
+            branches = branches.cut(
+                np.array(chunk.is_document), self._ends, self._settings.max_length
+            )
         branches = self._fitted(chunk, branches)
         weights = self._weights(branches)
         learned = self._learned(branches, weights)
@@ -123,7 +146,7 @@ class Builder:
         if len(branches.record):
             self._append(chunk, branches, weights)
 
-    def finish(self, template: ChatTemplate) -> PreparedData:
+    def finish(self, template: ChatTemplate | None) -> PreparedData:
         """Return the prepared data; nothing can be added any more."""
         arrays = self._columns.finish()
         names = sorted(self._channels)
@@ -142,7 +165,7 @@ class Builder:
             records_read=self._records_read,
             weighting=self._settings.weighting,
             fingerprint=self._fingerprint(template),
-            notes=template.notes,
+            notes=() if template is None else template.notes,
         )
 
     def _fitted(self, chunk: Chunk, branches: _Branches) -> _Branches:
@@ -249,11 +272,12 @@ class Builder:
         text = "".join(f"{len(a)}:{a}{len(b)}:{b}" for a, b in names)
         self._content["records"].update(text.encode())
 
-    def _fingerprint(self, template: ChatTemplate) -> str:
+    def _fingerprint(self, template: ChatTemplate | None) -> str:
         """Hash what the records became, with the settings that made it."""
         digest = hashlib.blake2b(digest_size=16)
         for content in self._content.values():
             digest.update(content.digest())
-        for text in (self._settings.model_dump_json(), template.source, str(template.stop_ids)):
+        source, stop_ids = ("", ()) if template is None else (template.source, template.stop_ids)
+        for text in (self._settings.model_dump_json(), source, str(stop_ids)):
             digest.update(hashlib.blake2b(text.encode()).digest())
         return digest.hexdigest()

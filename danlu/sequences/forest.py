@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,6 +172,45 @@ def _depth_first(branches: Sequence[Branch]) -> tuple[list[int], list[int]]:
     return order, shared
 
 
+class _Predictions:
+    """The predictions of a pack, gathered branch by branch."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[NDArray[Any], ...]] = []
+
+    def add(self, branch: Branch, index: int, path: IntArray) -> None:
+        """Add a branch's trained tokens.
+
+        Args:
+            branch: The branch.
+            index: Its place in the step's list.
+            path: Flat index in the pack of each of its tokens.
+        """
+        trained = np.flatnonzero(branch.weights[1:]) + 1
+        self._parts.append(
+            (
+                path[trained - 1],
+                branch.input_ids[trained],
+                branch.weights[trained],
+                np.full(len(trained), branch.channel),
+                np.full(len(trained), index),
+            )
+        )
+
+    def columns(self) -> tuple[IntArray, IntArray, NDArray[np.float32], IntArray, IntArray]:
+        """Return predictor, target, weight, channel and branch, as a pack has them."""
+        predictor, target, weight, channel, branch = map(
+            np.concatenate, zip(*self._parts, strict=True)
+        )
+        return (
+            predictor.astype(np.int64),
+            target.astype(np.int64),
+            weight.astype(np.float32),
+            channel.astype(np.int64),
+            branch.astype(np.int64),
+        )
+
+
 def _lay_out(branches: Sequence[Branch], order: Sequence[int], shared: Sequence[int]) -> Pack:
     """Lay sorted branches one after another, each without the prefix it shares."""
     common = [0, *shared[1:]]
@@ -180,7 +220,7 @@ def _lay_out(branches: Sequence[Branch], order: Sequence[int], shared: Sequence[
     input_ids, position_ids = np.empty(total, np.int64), np.empty(total, np.int64)
     visible_until = np.full(total, total, np.int64)
     path = np.empty(0, np.int64)  # where each token of the current branch lies in the pack
-    predictors, targets, weights, channels, owners = [], [], [], [], []
+    predictions = _Predictions()
     end = 0
     for index, skip in zip(order, common, strict=True):
         branch = branches[index]
@@ -191,22 +231,8 @@ def _lay_out(branches: Sequence[Branch], order: Sequence[int], shared: Sequence[
         position_ids[new] = np.arange(skip, length)
         path = np.concatenate([path[:skip], np.arange(new.start, new.stop)])
         end = new.stop
-        trained = np.flatnonzero(branch.weights[1:]) + 1
-        predictors.append(path[trained - 1])
-        targets.append(branch.input_ids[trained])
-        weights.append(branch.weights[trained])
-        channels.append(np.full(len(trained), branch.channel))
-        owners.append(np.full(len(trained), index))
-    return Pack(
-        input_ids,
-        position_ids,
-        visible_until,
-        np.concatenate(predictors),
-        np.concatenate(targets).astype(np.int64),
-        np.concatenate(weights).astype(np.float32),
-        np.concatenate(channels).astype(np.int64),
-        np.concatenate(owners).astype(np.int64),
-    )
+        predictions.add(branch, index, path)
+    return Pack(input_ids, position_ids, visible_until, *predictions.columns())
 
 
 def _pad(branches: Sequence[Branch], order: Sequence[int], width: int) -> Pack:
@@ -214,26 +240,14 @@ def _pad(branches: Sequence[Branch], order: Sequence[int], width: int) -> Pack:
     shape = (len(branches), width)
     input_ids, position_ids = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     visible_until = np.zeros(shape, np.int64)
-    predictors, targets, weights, channels, owners = [], [], [], [], []
+    predictions = _Predictions()
     for row, (branch, index) in enumerate(zip(branches, order, strict=True)):
         length = len(branch.input_ids)
         input_ids[row, :length] = branch.input_ids
         position_ids[row, :length] = np.arange(length)
         visible_until[row, :length] = length
-        trained = np.flatnonzero(branch.weights[1:]) + 1
-        predictors.append(row * width + trained - 1)
-        targets.append(branch.input_ids[trained])
-        weights.append(branch.weights[trained])
-        channels.append(np.full(len(trained), branch.channel))
-        owners.append(np.full(len(trained), index))
+        predictions.add(branch, index, row * width + np.arange(length))
+    row_lengths = np.array([len(branch.input_ids) for branch in branches], np.int64)
     return Pack(
-        input_ids,
-        position_ids,
-        visible_until,
-        np.concatenate(predictors).astype(np.int64),
-        np.concatenate(targets).astype(np.int64),
-        np.concatenate(weights).astype(np.float32),
-        np.concatenate(channels).astype(np.int64),
-        np.concatenate(owners).astype(np.int64),
-        np.array([len(branch.input_ids) for branch in branches], np.int64),
+        input_ids, position_ids, visible_until, *predictions.columns(), row_lengths=row_lengths
     )

@@ -21,6 +21,7 @@ from danlu.config.recipe import SequencesSection
 from danlu.records.record import Record
 from danlu.sequences.builder import Builder
 from danlu.sequences.chunks import Chunk, rendered
+from danlu.sequences.documents import document_ends
 from danlu.sequences.encode import Cut, Encoder, rust_backend
 from danlu.sequences.prepared import COLUMNS, PreparedData
 from danlu.sequences.storage import Columns, new_directory
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
 def prepare(
     records: Iterable[Record],
     tokenizer: PreTrainedTokenizerBase,
-    template: ChatTemplate,
+    template: ChatTemplate | None,
     settings: SequencesSection,
     *,
+    documents: bool = False,
     directory: Path | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> PreparedData:
@@ -44,23 +46,29 @@ def prepare(
     Args:
         records: Read once, from the first to the last; may be a stream.
         tokenizer: Any transformers tokenizer.
-        template: Loaded for this tokenizer.
+        template: Loaded for this tokenizer; None where all records are documents.
         settings: The recipe's ``sequences``.
+        documents: Take plain text as documents (``danlu.sequences.documents``), as continued
+            pre-training does; conversations may stand between them. Otherwise it is refused.
         directory: Write the arrays there and map them, for data larger than memory; replaces an
             older one, and appears only when complete.
         on_progress: Called from time to time with the number of records done so far.
 
     Raises:
-        TemplateError: If the template cannot render a record, or not so that it can be trained.
-        RecordError: If a record is plain text, or too long with ``overlong: error``.
+        TemplateError: If the template cannot render a record, or not so that it can be trained;
+            if there is a conversation and no template, or a document could not end.
+        RecordError: If a record is plain text without ``documents``, or a branch of a conversation
+            is too long with ``overlong: error``.
     """
-    encoder = Encoder(tokenizer, boundary=template.stop_tokens[0])
+    encoder = Encoder(tokenizer, boundary=None if template is None else template.stop_tokens[0])
+    ends = document_ends(tokenizer) if documents else None
     with (
         nullcontext(None) if directory is None else new_directory(directory) as growing,
         Columns(COLUMNS, growing) as columns,
     ):
-        builder = Builder(settings, columns)
-        for chunk, (ids, offsets) in _encoded(rendered(records, template, settings), encoder):
+        builder = Builder(settings, columns, ends)
+        chunks = rendered(records, template, settings, documents=documents)
+        for chunk, (ids, offsets) in _encoded(chunks, encoder):
             builder.add(chunk, ids, offsets)
             if on_progress is not None:
                 on_progress(chunk.records_read)
@@ -73,19 +81,27 @@ def prepare(
 def preparation_key(
     data_fingerprint: str,
     tokenizer: PreTrainedTokenizerBase,
-    template: ChatTemplate,
+    template: ChatTemplate | None,
     settings: SequencesSection,
+    *,
+    documents: bool = False,
 ) -> str:
     """Return a key under which prepared data can be kept and found again.
 
     It is known before anything is prepared: equal sources, tokenizer, template and settings give
     equal prepared data.
+
+    Raises:
+        TemplateError: If documents could not end.
     """
     backend = rust_backend(tokenizer)
     vocabulary = repr(tokenizer.get_vocab()) if backend is None else backend.to_str()
-    parts = (data_fingerprint, vocabulary, template.source, settings.model_dump_json())
+    source, stop_ids = ("", ()) if template is None else (template.source, template.stop_ids)
+    parts = [data_fingerprint, vocabulary, source, settings.model_dump_json(), json.dumps(stop_ids)]
+    if documents:
+        parts.append(repr(document_ends(tokenizer)))
     digest = hashlib.blake2b(digest_size=16)
-    for part in (*parts, json.dumps(template.stop_ids)):
+    for part in parts:
         digest.update(hashlib.blake2b(part.encode()).digest())
     return digest.hexdigest()
 

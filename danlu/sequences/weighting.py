@@ -59,8 +59,10 @@ def train_prompts(
         for b in range(first, last):
             start = int(offsets[b])
             path = input_ids[start : int(offsets[b + 1])]
-            shared = max((common_prefix(path, earlier) for earlier in paths), default=0)
-            weights[start + max(shared, 1) : start + max(int(prompt_tokens[b]), 1)] = 1.0
+            prompt = int(prompt_tokens[b])
+            if prompt > 1:  # a document may have thousands of windows, of which none has more
+                shared = max((common_prefix(path, earlier) for earlier in paths), default=0)
+                weights[start + max(shared, 1) : start + prompt] = 1.0
             paths.append(path)
 
 

@@ -21,6 +21,7 @@ from danlu.training.data import TrainingData, make_data, must_name_data
 from danlu.training.order import RecordOrder
 from danlu.training.run import PACK_TOKENS_CPU, PACK_TOKENS_GPU
 from danlu.training.scoring import Packing
+from danlu.training.trackers import check_trackers
 
 STEPS_LOOKED_AT = 50
 """Steps whose forests are built for the estimate; the rest is taken to be like them."""
@@ -107,6 +108,7 @@ def dry_run(recipe: Recipe) -> Plan:
         DanluError: For everything that would stop the run before its first step.
     """
     must_name_data(recipe)
+    check_trackers(recipe.logging.trackers)
     device = pick_device(recipe.training.device)
     options = {"trust_remote_code": recipe.model.trust_remote_code}
     tokenizer = load_tokenizer(recipe.model.tokenizer or recipe.model.path, **options)

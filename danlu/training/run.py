@@ -26,7 +26,6 @@ from danlu.models.tuning import apply_tuning, trainable_parameters
 from danlu.objectives import OBJECTIVES
 from danlu.runs import (
     Dropped,
-    MetricsRow,
     Resolved,
     RunDirectory,
     Summary,
@@ -45,6 +44,7 @@ from danlu.training.optimizer import build_optimizer
 from danlu.training.progress import TrainingProgress
 from danlu.training.samples import after_samples, answer, before_samples, questions
 from danlu.training.scoring import Packing, ScoringModel
+from danlu.training.trackers import check_trackers, start_trackers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -89,6 +89,7 @@ def train(
         DanluError: Its subclasses name whatever the user can mend: recipe, data, model, run.
     """
     must_name_data(recipe)
+    check_trackers(recipe.logging.trackers)
     accelerator = _accelerator(recipe)
     notes = Notes(show=progress and accelerator.is_main_process)
     path = Path(recipe.runs_dir) / recipe.name
@@ -303,24 +304,14 @@ def _run(loop: Loop, notes: Notes) -> bool:
     if done:
         notes.say(f"going on after step {done} of {loop.total_steps}")
     if trackers := loop.recipe.logging.trackers:
-        flat = {key: str(value) for key, value in loop.recipe.model_dump().items()}
-        loop.accelerator.init_trackers(loop.recipe.name, config=flat)
+        loop.watchers.append(start_trackers(loop.recipe, loop.accelerator, done))
         notes.say(f"tracked by {', '.join(trackers)}")
-        loop.watchers.append(lambda row: loop.accelerator.log(_flat(row), step=row.step))
     with ExitStack() as stack:
         loop.should_stop = stack.enter_context(_stop_asked(notes))
         if notes.show:
             display = TrainingProgress(loop.total_steps, done, notes.console)
             loop.watchers.append(stack.enter_context(display.showing()))
         return run_loop(loop)
-
-
-def _flat(row: MetricsRow) -> dict[str, float]:
-    """Return a row as trackers take it: ``train/loss``, ``train/loss/<task type>`` ..."""
-    values = row.model_dump(exclude={"step", "split", "channels"}, exclude_none=True)
-    flat = {f"{row.split}/{key}": float(value) for key, value in values.items()}
-    flat.update({f"{row.split}/loss/{k}": channel.loss for k, channel in row.channels.items()})
-    return flat
 
 
 @contextmanager

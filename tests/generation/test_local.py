@@ -37,7 +37,7 @@ def generator(tiny_tokenizer, template):
     return TransformersGenerator(tiny_llama(), tiny_tokenizer, template)
 
 
-def same(left, right):
+def assert_same(left, right):
     assert [one.token_ids for one in left] == [one.token_ids for one in right]
     assert [one.text for one in left] == [one.text for one in right]
     for one, other in zip(left, right, strict=True):
@@ -70,8 +70,11 @@ def test_a_batch_equals_decoding_without_cache_or_padding(generator):
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_answers_do_not_depend_on_the_batch(generator, sampling, rows):
     whole = generator.generate(PROMPTS, sampling)
+    assert len({one.token_ids for one in whole}) == len(PROMPTS)  # a mix-up of rows would show
     generator.batch_rows = rows
-    same(generator.generate(PROMPTS, sampling), whole)
+    again = generator.generate(PROMPTS, sampling)
+    assert_same(again, whole)
+    assert [len(one.logprobs) for one in again] == [len(one.token_ids) for one in whole]
 
 
 def test_another_seed_draws_other_answers(generator):
@@ -143,7 +146,7 @@ def test_a_model_in_training_is_left_as_it_was(tiny_tokenizer, template):
     model.train()
     model.set_attn_implementation(FOREST_ATTENTION)
     generator = TransformersGenerator(model, tiny_tokenizer, template)
-    same(generator.generate(PROMPTS, GREEDY), expected)
+    assert_same(generator.generate(PROMPTS, GREEDY), expected)
     assert model.training
     assert all(module.training for module in model.modules())
     assert model.config._attn_implementation == FOREST_ATTENTION

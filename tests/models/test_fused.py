@@ -1,33 +1,70 @@
-"""Fused layers compute what PEFT's and torch's own do, and step aside where they cannot."""
+"""Fused parts compute what the modules themselves do, and step aside where they cannot."""
+
+import copy
 
 import pytest
 import torch
 from torch import nn
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from danlu.config.recipe import TuningSection
+from danlu.models import products
+from danlu.models.attention import ForestLayout
+from danlu.models.forest_support import use_forest_attention
 from danlu.models.fused import fuse_layers
+from danlu.models.fused.attention import rotated
 from danlu.models.products import product
 from danlu.models.tuning import apply_tuning
-from tests.tiny_models import tiny_llama
+from tests.tiny_models import SIZES, tiny_llama
 
 IDS = torch.arange(3, 3 + 40)[None]
+UNTIL = torch.tensor([40] * 12 + [30] * 18 + [40] * 10)
+"""A prefix of 12 tokens and two branches below it."""
+POSITIONS = torch.tensor([[*range(30), *range(12, 22)]])
+LAYER_PARTS = {"FusedMlp": 2, "FusedAttention": 2}
 
 
-def tuned(**options):
-    model = apply_tuning(tiny_llama(), TuningSection(method="lora", lora_rank=4, **options))
+@pytest.fixture(params=["large", "all"])
+def onednn_takes(request, monkeypatch):
+    """Which float32 products are oneDNN's: as always, none of these small ones; or all."""
+    if request.param == "all":
+        monkeypatch.setattr(products, "LEAST_SIZE", 0)
+
+
+def tiny_qwen3():
+    torch.manual_seed(0)
+    config = Qwen3Config(vocab_size=360, head_dim=8, initializer_range=0.3, **SIZES)
+    return Qwen3ForCausalLM(config).eval()
+
+
+def tuned(model=None, **options):
+    model = model or tiny_llama()
+    assert use_forest_attention(model) is None
+    model = apply_tuning(model, TuningSection(method="lora", lora_rank=4, **options))
     torch.manual_seed(1)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:  # starts at zero, which would hide a fault
             nn.init.normal_(parameter, std=0.1)
+        if "norm" in name:  # starts at one, likewise
+            nn.init.normal_(parameter, mean=1.0, std=0.3)
     return model.train()
 
 
 def loss_and_gradients(model):
     model.zero_grad()
     torch.manual_seed(2)
-    loss = model(input_ids=IDS, labels=IDS, use_cache=False).loss
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    inputs = base.get_input_embeddings()(IDS).detach().requires_grad_()
+    states = base.get_decoder()(
+        inputs_embeds=inputs,
+        position_ids=POSITIONS,
+        use_cache=False,
+        forest=ForestLayout(UNTIL, inputs.device),
+    ).last_hidden_state
+    loss = states.square().mul(torch.linspace(0.5, 1.5, states.shape[-1])).mean()
     loss.backward()
-    return loss.item(), {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
+    found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    return loss.item(), {"inputs": inputs.grad, **found}
 
 
 def assert_same(found, expected):
@@ -35,36 +72,115 @@ def assert_same(found, expected):
     assert found[1].keys() == expected[1].keys()
     for name, gradient in expected[1].items():
         scale = gradient.abs().max().item()
+        assert scale > 0, name
         assert (found[1][name] - gradient).abs().max().item() <= 1e-4 * scale, name
 
 
+@pytest.mark.usefixtures("onednn_takes")
+@pytest.mark.parametrize("make", [tiny_llama, tiny_qwen3])
 @pytest.mark.parametrize(
-    ("options", "fused"),
+    ("options", "parts"),
     [
-        ({}, 14),
-        ({"lora_alpha": 7}, 14),
-        ({"lora_dropout": 0.3}, 0),
-        ({"lora_options": {"use_dora": True}}, 0),
-        ({"lora_options": {"use_rslora": True}}, 14),
+        ({}, LAYER_PARTS),
+        ({"lora_alpha": 7}, LAYER_PARTS),
+        ({"lora_options": {"use_rslora": True}}, LAYER_PARTS),
+        ({"lora_dropout": 0.3}, {"FusedAttention": 2}),
+        ({"lora_options": {"use_dora": True}}, {"FusedAttention": 2}),
     ],
 )
-def test_lora_loss_and_gradients_are_pefts(options, fused):
-    model = tuned(**options)
+def test_lora_loss_and_gradients_are_pefts(make, options, parts):
+    model = tuned(make(), **options)
     expected = loss_and_gradients(model)
-    assert fuse_layers(model) == fused
+    counts = fuse_layers(model)
+    assert {name: counts.get(name) for name in parts} == parts
+    assert ("FusedMlp" in counts) == ("FusedMlp" in parts)
     assert_same(loss_and_gradients(model), expected)
 
 
-def test_full_tuning_keeps_loss_and_gradients():
-    model = tiny_llama().train()
+@pytest.mark.usefixtures("onednn_takes")
+@pytest.mark.parametrize("make", [tiny_llama, tiny_qwen3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_full_tuning_keeps_loss_and_gradients(make, dtype):
+    model = make().to(dtype).train()
+    assert use_forest_attention(model) is None
+    for name, parameter in model.named_parameters():
+        if "norm" in name:
+            nn.init.normal_(parameter, mean=1.0, std=0.3)
     expected = loss_and_gradients(model)
-    assert fuse_layers(model) == 0
+    counts = fuse_layers(model)
+    norms = sum("norm" in name for name, _ in model.named_parameters())
+    assert counts == {
+        **LAYER_PARTS,
+        "FusedNorm": norms,
+        "FusedProjection": counts["FusedProjection"],
+    }
+    assert_same(loss_and_gradients(model), expected)
+
+
+def test_less_is_kept_for_the_backward_pass():
+    """Of the inner width, gate and up are kept; of autograd's own: their silu and product too."""
+
+    def kept_floats(model):
+        kept = {}
+
+        def keep(tensor):
+            if tensor.dtype == torch.float32 and not isinstance(tensor, nn.Parameter):
+                kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes() // 4
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss_and_gradients(model)
+        return sum(kept.values())
+
+    model = tuned()
+    before = kept_floats(model)
+    fuse_layers(model)
+    after = kept_floats(model)
+    per_token = SIZES["num_hidden_layers"] * (
+        2 * SIZES["intermediate_size"] + 2 * SIZES["hidden_size"]
+    )
+    assert before - after >= per_token * IDS.numel()
+
+
+@pytest.mark.parametrize("change", ["gemma", "gelu", "scaled mlp", "other rotation"])
+def test_a_module_that_computes_something_else_is_left_alone(change, monkeypatch):
+    model = tiny_llama(**({"hidden_act": "gelu"} if change == "gelu" else {}))
+    assert use_forest_attention(model) is None
+    from transformers.models.llama import modeling_llama as llama
+
+    absent = {"gemma": "FusedNorm", "other rotation": "FusedAttention"}.get(change, "FusedMlp")
+    if change == "gemma":  # y = (1 + w) n
+
+        def forward(self, x):
+            return x * (x.square().mean(-1, keepdim=True) + 1e-6).rsqrt() * (1 + self.weight)
+
+        monkeypatch.setattr(llama.LlamaRMSNorm, "forward", forward)
+    elif change == "scaled mlp":
+        own = llama.LlamaMLP.forward
+        monkeypatch.setattr(llama.LlamaMLP, "forward", lambda self, x: 0.5 * own(self, x))
+    elif change == "other rotation":
+        own = llama.apply_rotary_pos_emb
+        monkeypatch.setattr(
+            llama, "apply_rotary_pos_emb", lambda q, k, cos, sin: own(q, k, cos, -sin)
+        )
+    model.train()
+    expected = loss_and_gradients(model)
+    assert absent not in fuse_layers(model)
     assert_same(loss_and_gradients(model), expected)
 
 
 def test_switching_the_adapter_off_and_merging_still_work():
     plain = tiny_llama()
-    model = tuned().eval()
+    model = tuned()
+    plain.load_state_dict(
+        {
+            n.replace(".base_layer", ""): p
+            for n, p in model.get_base_model().state_dict().items()
+            if "lora" not in n
+        }
+    )
+    model = model.eval()
+    model.get_base_model().set_attn_implementation("sdpa")
     fuse_layers(model)
     with torch.no_grad():
         adapted = model(input_ids=IDS).logits
@@ -73,6 +189,26 @@ def test_switching_the_adapter_off_and_merging_still_work():
         assert not torch.allclose(adapted, plain(input_ids=IDS).logits, atol=1e-3)
         merged = model.merge_and_unload()
         torch.testing.assert_close(merged(input_ids=IDS).logits, adapted, atol=1e-4, rtol=1e-4)
+
+
+def test_a_fused_model_generates_with_its_cache_as_before():
+    model = tiny_llama()
+    assert use_forest_attention(model) is None
+    own = copy.deepcopy(model)
+    fuse_layers(model)
+    for one in (model, own):
+        one.set_attn_implementation("sdpa")
+    options = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0}
+    assert model.generate(IDS, **options).tolist() == own.generate(IDS, **options).tolist()
+
+
+def test_rotation_turns_each_plane_by_its_angle():
+    """At (1, 0) in plane 0 and (0, 2) in plane 1: (cos a, sin a) and (-2 sin b, 2 cos b)."""
+    x = torch.tensor([1.0, 0.0, 0.0, 2.0]).view(1, 1, 1, 4)
+    angle = torch.tensor([0.3, 0.7, 0.3, 0.7]).view(1, 1, 1, 4)
+    (a, b), found = (angle.flatten()[:2]), rotated(x, angle.cos(), angle.sin()).flatten()
+    expected = torch.stack([a.cos(), -2 * b.sin(), a.sin(), 2 * b.cos()])
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("rows", [1, 31, 32, 100])
@@ -87,3 +223,10 @@ def test_product_is_the_matrix_product(rows, dtype):
     torch.testing.assert_close(product(g, weight.T).double(), expected, atol=2e-5, rtol=1e-5)
     expected = g.double().T @ x.double()
     torch.testing.assert_close(product(g.T, x.T).double(), expected, atol=5e-5, rtol=1e-5)
+
+
+def test_product_takes_any_strides():
+    torch.manual_seed(0)
+    x, wide = torch.randn(300, 48), torch.randn(20, 96)
+    expected = x.double() @ wide[:, ::2].double().T
+    torch.testing.assert_close(product(x, wide[:, ::2]).double(), expected, atol=2e-5, rtol=1e-5)

@@ -13,13 +13,16 @@ from danlu.errors import RecordError, did_you_mean
 from danlu.records.formats.alpaca import ALPACA
 from danlu.records.formats.chatml import CHATML
 from danlu.records.formats.danlu import DANLU
-from danlu.records.formats.format import COMMON_COLUMNS, Format, Parts, names
+from danlu.records.formats.format import ANSWER_COLUMNS, COMMON_COLUMNS, Format, Parts, names
 from danlu.records.formats.labelled import LABELLED
+from danlu.records.formats.oasst import OASST
 from danlu.records.formats.openai import OPENAI
 from danlu.records.formats.preference import PREFERENCE
 from danlu.records.formats.prompt_completion import PROMPT_COMPLETION
 from danlu.records.formats.question_answer import QUESTION_ANSWER
+from danlu.records.formats.ranked import RANKED
 from danlu.records.formats.sharegpt import SHAREGPT
+from danlu.records.formats.shp import SHP
 from danlu.records.formats.text import TEXT
 
 __all__ = ["AUTO", "FORMATS", "Format", "Parts", "by_name", "check_columns", "recognise"]
@@ -35,6 +38,9 @@ FORMATS: tuple[Format, ...] = (
     QUESTION_ANSWER,
     PREFERENCE,
     LABELLED,
+    RANKED,
+    OASST,
+    SHP,
     CHATML,
     TEXT,
 )
@@ -107,7 +113,10 @@ def recognise(row: Mapping[str, Any]) -> Format:
 
 
 def _inside(row: Mapping[str, Any]) -> str:
-    """Return a hint where the rows seem to lie one level deeper, as in ``{"data": [...]}``."""
+    """Return a hint where answers have no ranks, or rows lie one level deeper."""
+    for name in ANSWER_COLUMNS:
+        if isinstance(row.get(name), list):
+            return f" If {name!r} holds answers to compare, the best first, name format: ranked."
     for name, value in row.items():
         if len(row) <= 3 and isinstance(value, list) and value and isinstance(value[0], dict):
             return f" If {name!r} holds the rows, save that list as a file of its own."

@@ -61,7 +61,8 @@ def read_response(item: Any, number: int) -> Response:
         RecordError: If it is broken.
     """
     if not isinstance(item, dict) or not isinstance(item.get("content"), str):
-        raise RecordError(f"response {number} must be an object with a text 'content'.")
+        hint = " For bare texts, the best first, name format: ranked." * isinstance(item, str)
+        raise RecordError(f"response {number} must be an object with a text 'content'.{hint}")
     if unknown := sorted(item.keys() - _RESPONSE_NAMES):
         raise RecordError(
             f"response {number} has {unknown[0]!r}; known are content, rank, score and label."

@@ -19,7 +19,10 @@ class Parts(NamedTuple):
         tools: Tool declarations.
         responses: Answers to compare.
         source: Where the record says that it came from; None if it does not say.
-        meta: Columns that an earlier reading did not know; empty but for Danlu's own format.
+        meta: What to keep beside the columns that are left in the row: in Danlu's own format what
+            an earlier reading did not know, otherwise what belongs to this record, not to its row.
+        id: The record's name, where a row that gives several records names each; None otherwise.
+        more: Further records of the same row, as of a tree of replies; theirs is empty.
     """
 
     messages: tuple[Message, ...]
@@ -27,6 +30,8 @@ class Parts(NamedTuple):
     responses: tuple[Response, ...] = ()
     source: str | None = None
     meta: Mapping[str, Any] = {}
+    id: str | None = None
+    more: tuple[Parts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,42 @@ def looks_like_list(value: Any) -> bool:
     return isinstance(value, list) or (isinstance(value, str) and value.lstrip()[:1] == "[")
 
 
+VERDICTS: Mapping[Any, bool] = {
+    True: True,  # also 1 and 1.0, as tables write it
+    False: False,
+    "true": True,
+    "false": False,
+    "1": True,
+    "0": False,
+    "up": True,
+    "down": False,
+}
+"""What a ``label`` may say of an answer; texts in small or capital letters."""
+
+ANSWER_COLUMNS = ("responses", "answers", "completions")
+"""Columns with several answers to one conversation."""
+
+RANK_NAMES = ("rank",)
+SCORE_NAMES = ("score", "rating", "overall_score")
+"""Under which the answers of a list say their rank or score."""
+
+RANK_COLUMNS = ("ranks",)
+SCORE_COLUMNS = ("scores", "ratings")
+"""Columns with the ranks or scores of all answers, in their order."""
+
+
+def read_verdict(label: Any) -> bool | None:
+    """Read thumbs up or down; None if it is neither.
+
+    Example:
+        >>> [read_verdict(label) for label in (True, 0, "Up", 3, "neutral")]
+        [True, False, True, None, None]
+    """
+    if isinstance(label, str):
+        return VERDICTS.get(label.strip().lower())
+    return VERDICTS.get(label) if isinstance(label, bool | int | float) else None
+
+
 def has_verdict(row: Mapping[str, Any]) -> bool:
     """Whether a row says which answer is good: its answers are to be compared, not to be learned.
 
@@ -126,7 +167,62 @@ def has_verdict(row: Mapping[str, Any]) -> bool:
         >>> has_verdict({"prompt": "Hi", "completion": "Go away.", "label": False})
         True
     """
-    return isinstance(row.get("label"), bool) or ("chosen" in row and "rejected" in row)
+    if "chosen" in row and "rejected" in row:
+        return True
+    if "label" in row and read_verdict(row["label"]) is not None and ends_in_answer(row):
+        return True
+    return ranked_column(row) is not None
+
+
+def ends_in_answer(row: Mapping[str, Any]) -> bool:
+    """Whether a row's conversation is not known to end in something else than an answer.
+
+    A label on anything else is no verdict: it is the class of a text, for a classifier.
+
+    Example:
+        >>> ends_in_answer({"messages": [{"role": "user", "content": "Is it open today?"}]})
+        False
+    """
+    for column in ("messages", "conversations"):
+        turns = row.get(column)
+        if isinstance(turns, str):
+            try:
+                turns = json.loads(turns)
+            except ValueError:
+                return True  # Whoever reads the column says what is wrong with it.
+        if isinstance(turns, list) and turns and isinstance(turns[-1], Mapping):
+            last = turns[-1]
+            return last.get("role", last.get("from")) in ("assistant", "gpt", "chatgpt")
+    return True
+
+
+def ranked_column(row: Mapping[str, Any]) -> str | None:
+    """Name the column with several answers of which the row says how good each is.
+
+    Danlu's own ``messages`` and ``responses`` are not meant. A list of bare texts says nothing: it
+    may as well hold several right answers to a test question.
+
+    Example:
+        >>> ranked_column({"prompt": "Hi", "answers": [{"answer": "Hello", "rank": 1}]})
+        'answers'
+    """
+    for column in ANSWER_COLUMNS:
+        if column not in row or (column == "responses" and "messages" in row):
+            continue
+        answers = row[column]
+        if isinstance(answers, str) and looks_like_list(answers):
+            try:
+                answers = json.loads(answers)
+            except ValueError:
+                continue
+        if not isinstance(answers, list) or not answers:
+            continue
+        if any(looks_like_list(row.get(name)) for name in (*RANK_COLUMNS, *SCORE_COLUMNS)):
+            return column
+        first = answers[0]
+        if isinstance(first, Mapping) and first.keys() & {*RANK_NAMES, *SCORE_NAMES}:
+            return column
+    return None
 
 
 def kind(value: Any) -> str:

@@ -1,4 +1,8 @@
-"""Single answers with a verdict, thumbs up or down, around any of the usual formats."""
+"""Single answers with a verdict, thumbs up or down, around any of the usual formats.
+
+A label 1 or 0 may also be a class. It is taken for a verdict where the row ends in an answer: were
+it not, answers that people disliked would be learned in silence.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,14 @@ from typing import Any
 from danlu.errors import RecordError
 from danlu.records.formats.alpaca import ALPACA
 from danlu.records.formats.danlu import DANLU
-from danlu.records.formats.format import Format, Parts, kind, names
+from danlu.records.formats.format import (
+    Format,
+    Parts,
+    ends_in_answer,
+    kind,
+    names,
+    read_verdict,
+)
 from danlu.records.formats.openai import OPENAI
 from danlu.records.formats.prompt_completion import PROMPT_COMPLETION
 from danlu.records.formats.question_answer import QUESTION_ANSWER
@@ -19,8 +30,13 @@ _INNER = (DANLU, OPENAI, SHAREGPT, ALPACA, PROMPT_COMPLETION, QUESTION_ANSWER)
 
 
 def recognise(row: Mapping[str, Any]) -> bool:
-    """A label that is true or false, beside a row of another format."""
-    return isinstance(row.get("label"), bool) and _inner(row) is not None
+    """A label that is a verdict, beside a row of another format that ends in an answer."""
+    return (
+        "label" in row
+        and read_verdict(row["label"]) is not None
+        and ends_in_answer(row)
+        and _inner(row) is not None
+    )
 
 
 def parse(row: dict[str, Any]) -> Parts:
@@ -29,9 +45,13 @@ def parse(row: dict[str, Any]) -> Parts:
     Raises:
         RecordError: If one of them is broken.
     """
-    label = row.pop("label", None)
-    if not isinstance(label, bool):
-        raise RecordError(f"'label' is {kind(label)}; it must be true or false.")
+    given = row.pop("label", None)
+    label = read_verdict(given)
+    if label is None:
+        told = repr(given) if isinstance(given, str | int | float) else kind(given)
+        raise RecordError(
+            f"'label' is {told}; it must be true or false, 1 or 0, or the text up or down."
+        )
     inner = _inner(row)
     if inner is None:
         raise RecordError(f"there is no conversation beside 'label'; the row has {names(row)}.")
@@ -53,7 +73,7 @@ def _inner(row: Mapping[str, Any]) -> Format | None:
 LABELLED = Format(
     name="labelled",
     summary="A conversation whose last answer is judged, true or false; read into responses.",
-    columns={"label": "Whether the last answer is good."}
+    columns={"label": "Whether the last answer is good: true or false, 1 or 0, up or down."}
     | {name: meaning for inner in _INNER for name, meaning in inner.columns.items()},
     sample={"prompt": "Is this seat taken?", "completion": "Obviously.", "label": False},
     recognise=recognise,

@@ -11,8 +11,10 @@ from danlu.records.record import TEXT_ROLE, Message
 
 
 def recognise(row: Mapping[str, Any]) -> bool:
-    """A column ``text`` that is not ChatML."""
-    return isinstance(row.get("text"), str) and not chatml.recognise(row)
+    """A column ``text`` that is not ChatML, or a column ``content`` that is not a message's."""
+    if "text" not in row:
+        return isinstance(row.get("content"), str) and "role" not in row
+    return isinstance(row["text"], str) and not chatml.recognise(row)
 
 
 def parse(row: dict[str, Any]) -> Parts:
@@ -21,13 +23,17 @@ def parse(row: dict[str, Any]) -> Parts:
     Raises:
         RecordError: If it is missing.
     """
-    return Parts((Message(TEXT_ROLE, take_text(row, "text")),))
+    column = "text" if "text" in row or "content" not in row else "content"
+    return Parts((Message(TEXT_ROLE, take_text(row, column)),))
 
 
 TEXT = Format(
     name="text",
     summary="Plain documents for continued pre-training: one message of role text.",
-    columns={"text": "The document; a line of a .txt file, or a whole .md file."},
+    columns={
+        "text": "The document; a line of a .txt file, or a whole .md file.",
+        "content": "The same, where there is no text.",
+    },
     sample={"text": "The Yellow River is named after the loess that it carries."},
     recognise=recognise,
     parse=parse,

@@ -15,7 +15,7 @@ each_format = pytest.mark.parametrize("known", FORMATS, ids=lambda known: known.
 
 
 def test_names_are_unique() -> None:
-    assert len({known.name for known in FORMATS}) == len(FORMATS) == 10
+    assert len({known.name for known in FORMATS}) == len(FORMATS) == 13
 
 
 @each_format

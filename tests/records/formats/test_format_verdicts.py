@@ -127,7 +127,7 @@ def test_a_label_that_is_a_class_is_another_column() -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"prompt": "a", "completion": "b", "label": "yes"}, "'label' is text"),
+        ({"prompt": "a", "completion": "b", "label": "yes"}, "'label' is 'yes'"),
         ({"essay": "a", "label": True}, "no conversation beside 'label'; the row has columns"),
         ({"messages": [ASKED], "label": True}, "must end in an assistant's message"),
         ({"messages": [], "label": True}, "must end in an assistant's message"),

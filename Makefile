@@ -30,13 +30,13 @@ test: $(VENV)/.installed-dev ## Everything that CI runs
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/make_docs.py --check
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
 
 check: test ## The same as test
 
 test-fast: $(VENV)/.installed-dev ## Lint, and the tests that need no real model
 	$(BIN)/ruff check .
-	$(BIN)/pytest -m "not slow and not npm"
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow and not npm"
 
 bench: $(VENV)/.installed-bench ## Measure Danlu against TRL and the machine's limit
 	$(BIN)/python -m bench

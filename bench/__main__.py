@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from bench.cases import CASES, PREPARE, PeerSetting
+from bench.cases import CASES, PREPARE, ROWS, PeerSetting
 
 NAMES = (PREPARE, *(case.name for case in CASES))
 
@@ -17,11 +17,11 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all")
     parser.add_argument(
-        "--rounds", type=int, default=2, help="runs of Danlu (2); TRL runs once in each setting"
+        "--rounds", type=int, help="runs of Danlu (1 or 2, by benchmark); its peer runs once"
     )
     parser.add_argument(
         "--peer",
-        type=PeerSetting.parse,
+        type=_peer,
         metavar="ROWS[f]",
         help="run TRL with this micro-batch only, f for padding-free; results are then not written",
     )
@@ -38,13 +38,25 @@ def main(arguments: Sequence[str]) -> None:
 
     results = [preparing.measure(say)] if PREPARE in chosen else []
     for case in CASES:
-        if case.name in chosen:
-            asked = dataclasses.replace(case, peers=(given.peer,)) if given.peer else case
-            results.append(training.measure(asked, given.rounds, say))
+        if case.name not in chosen:
+            continue
+        if reason := training.missing(case):
+            say(reason)
+            continue
+        only = given.peer if ROWS not in case.peers else None
+        asked = dataclasses.replace(case, peers=(only,)) if only else case
+        results.append(training.measure(asked, given.rounds or case.rounds, say))
     for result in results:
         if not given.peer:
             result.write()
     print_table(results)
+
+
+def _peer(text: str) -> PeerSetting:
+    try:
+        return PeerSetting.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error  # whose words argparse prints
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ same steps.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from danlu.training.order import RecordOrder
 
 ROOT = Path(__file__).parents[1]
 INSTRUCTIONS = ROOT.parent / "shared" / "data" / "alpaca_en_demo.json"
+PAIRS = ROOT.parent / "shared" / "data" / "dpo_en_demo.json"
 BUNDLED = ROOT / "danlu" / "quickstart" / "data" / "train.jsonl"
 T = TypeVar("T")
 
@@ -29,6 +31,11 @@ def instruction_file() -> Path:
 def instruction_records() -> list[Record]:
     """Read the instruction data."""
     return list(read_records([Source(str(instruction_file()))]))
+
+
+def pair_records() -> list[Record]:
+    """Read the preference data beside the checkout, for which nothing stands in."""
+    return list(read_records([Source(str(PAIRS))]))
 
 
 def length_grouped(
@@ -60,6 +67,45 @@ def length_grouped(
     free = [number for number in range(len(groups)) if number not in measured]
     warmup = min(free, key=lambda number: abs(number - len(groups) // 2))
     return [groups[number] for number in (warmup, *measured)]
+
+
+def length_near(lengths: Sequence[int], wanted: int, size: int = BATCH_RECORDS) -> list[int]:
+    """Choose a step of records that are nearly as long as wanted.
+
+    Args:
+        lengths: Tokens of each record.
+        wanted: So long they should be.
+        size: Records of the step.
+
+    Returns:
+        Their indices, longest first.
+
+    Raises:
+        ValueError: If there are not enough records.
+
+    Example:
+        >>> length_near([9, 1, 5, 3, 7, 2], wanted=4, size=3)
+        [2, 3, 5]
+    """
+    if len(lengths) < size:
+        raise ValueError(f"{len(lengths)} records are too few for a step of {size}")
+    nearest = sorted(range(len(lengths)), key=lambda index: (abs(lengths[index] - wanted), index))
+    return sorted(nearest[:size], key=lambda index: (-lengths[index], index))
+
+
+def beginning(record: Record, words: int = 16) -> Record:
+    """Return a record with answers that are cut after some words: enough to warm up with.
+
+    Example:
+        >>> from danlu.records import Response
+        >>> beginning(Record("1", "a/b", (), responses=(Response("one two three"),)), 2).responses
+        (Response(content='one two', rank=None, score=None, label=None),)
+    """
+    responses = [
+        replace(response, content=" ".join(response.content.split()[:words]))
+        for response in record.responses
+    ]
+    return replace(record, responses=tuple(responses))
 
 
 def in_training_order(steps: Sequence[Sequence[T]], seed: int = SEED) -> list[T]:

@@ -9,6 +9,13 @@ MODEL = "builtin:smollm2-135m-instruct"
 BATCH_RECORDS = 16
 SEED = 42
 
+Objective = Literal["nll", "dpo", "reward", "grpo"]
+Reference = Literal["adapter_off", "precomputed"]
+
+PAIR_TOKENS = 200
+"""About so long is the longer answer of a pair, with its prompt, in the preference benchmarks. The
+data's median is three times that, but TRL's 16 rows side by side take 15 GB even so."""
+
 LOSS_TOLERANCE = 1e-3
 """Largest difference of a step's loss between the contenders, on the same batches."""
 
@@ -33,16 +40,31 @@ class PeerSetting:
         Raises:
             ValueError: If it is neither, or does not divide a step.
         """
-        rows = int(text.removesuffix("f"))
-        if rows < 1 or BATCH_RECORDS % rows:
-            raise ValueError(f"a step of {BATCH_RECORDS} records cannot be cut into {rows}")
-        return cls(rows, text.endswith("f"))
+        rows = text.removesuffix("f")
+        allowed = [str(n) for n in range(1, BATCH_RECORDS + 1) if BATCH_RECORDS % n == 0]
+        if rows not in allowed:
+            raise ValueError(
+                f"{text!r} does not cut a step of {BATCH_RECORDS} records; it must be one of "
+                f"{', '.join(allowed)}, with f for padding-free"
+            )
+        return cls(int(rows), text.endswith("f"))
 
     def __str__(self) -> str:
         layout = "padding-free" if self.padding_free else "padded"
         return f"{BATCH_RECORDS // self.rows} x {self.rows} records, {layout}"
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Danlu itself, with ``model.attention: rows`` in place of the forest."""
+
+    def __str__(self) -> str:
+        return "padded rows"
+
+
+Peer = PeerSetting | Rows
+
+ROWS = Rows()
 DEFAULT_PEER = PeerSetting(8)
 """TRL's own default (``per_device_train_batch_size``), which memory is compared with."""
 PEERS = (PeerSetting(1), DEFAULT_PEER)
@@ -57,31 +79,99 @@ class Case:
     Attributes:
         name: Also the name of its results file.
         method: What moves.
-        data: ``instructions`` (records of different lengths) or ``triage`` (a shared prompt).
+        data: ``instructions`` (records of different lengths), ``triage`` (a shared prompt),
+            ``pairs`` (preferences) or ``letters`` (a prompt and several ranked answers).
         learning_rate: The same for both.
-        steps: Measured optimizer steps.
-        ratio_goal: Danlu's records per second over TRL's in its fastest setting, at least.
+        steps: Measured optimizer steps; of ``pairs`` it is one.
+        ratio_goal: Danlu's records per second over the peer's in its fastest setting, at least.
         memory_goal: Danlu's peak memory over TRL's in its default setting, at most; None without
             a goal.
         limit_goal: Share of the machine's matrix rate, at least; None without a goal.
-        peers: TRL's settings.
+        peers: TRL's settings; or ``ROWS``, where Danlu is measured against itself.
+        objective: What is minimised.
+        reference: Where ``dpo`` has the reference's log-probabilities from.
+        batch_records: Records of a step.
+        answers: To each letter.
+        sentences: Of an answer.
+        unit: What a record is called.
+        rounds: How often Danlu runs, for the best of each step.
     """
 
     name: str
     method: Literal["lora", "full"]
-    data: Literal["instructions", "triage"]
+    data: Literal["instructions", "triage", "pairs", "letters"]
     learning_rate: float
     steps: int
     ratio_goal: float
     memory_goal: float | None = None
     limit_goal: float | None = None
-    peers: tuple[PeerSetting, ...] = PEERS
+    peers: tuple[Peer, ...] = PEERS
+    objective: Objective = "nll"
+    reference: Reference | None = None
+    batch_records: int = BATCH_RECORDS
+    answers: int = 0
+    sentences: int = 0
+    unit: str = "records"
+    rounds: int = 2
 
 
 CASES = (
     Case("sft-lora", "lora", "instructions", 2e-4, 3, 2.0, 1 / 3, 0.65),
     Case("sft-full", "full", "instructions", 2e-5, 3, 2.0, 1 / 3, 0.65),
-    Case("shared-prompt", "lora", "triage", 2e-4, 2, 5.0),
+    Case("shared-prompt", "lora", "triage", 2e-4, 1, 5.0),
+    Case(
+        "dpo-lora",
+        "lora",
+        "pairs",
+        2e-4,
+        1,
+        2.0,
+        objective="dpo",
+        reference="adapter_off",
+        unit="pairs",
+        rounds=1,
+    ),
+    Case(
+        "dpo-full",
+        "full",
+        "pairs",
+        2e-5,
+        1,
+        2.0,
+        objective="dpo",
+        reference="precomputed",
+        unit="pairs",
+        rounds=1,
+    ),
+    Case(
+        "reward-lists",
+        "lora",
+        "letters",
+        2e-4,
+        2,
+        2.5,
+        peers=(ROWS,),
+        objective="reward",
+        batch_records=2,
+        answers=4,
+        sentences=4,
+        unit="lists",
+    ),
+    Case(
+        "grpo-update",
+        "lora",
+        "letters",
+        2e-4,
+        1,
+        2.5,
+        peers=(ROWS,),
+        objective="grpo",
+        batch_records=2,
+        answers=8,
+        sentences=5,
+        unit="groups",
+        rounds=1,
+    ),
 )
 
 PREPARE = "prepare"

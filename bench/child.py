@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from bench.cases import MODEL, SEED
+from bench.cases import MODEL, SEED, Objective, Reference
 from bench.rate import MatrixRate
 
 Contender = Literal["danlu", "trl"]
@@ -30,6 +30,9 @@ class Job:
         peer_padding_free: Whether TRL lays it out without padding.
         model: Which model.
         seed: Of the order and of new weights.
+        objective: What is minimised.
+        reference: Where ``dpo`` has the reference's log-probabilities from.
+        attention: How Danlu lays its packs out.
     """
 
     contender: Contender
@@ -41,6 +44,9 @@ class Job:
     peer_padding_free: bool
     model: str = MODEL
     seed: int = SEED
+    objective: Objective = "nll"
+    reference: Reference | None = None
+    attention: Literal["auto", "rows"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -49,15 +55,19 @@ class Outcome:
 
     Attributes:
         step_seconds: Of each optimizer step, the warm-up first.
-        losses: Of each step, mean nll per trained token in nats, before its update.
+        losses: Of each step, before its update: mean nll per trained token in nats, mean loss of a
+            pair or of a choice, or the surrogate of ``grpo``.
         peak_bytes: The most memory that the process held.
         rate: Of this machine in products, the best of before and after.
+        scoring_seconds: What went before the steps into scoring the answers of all of them:
+            precomputed references (``dpo``), the policy that sampled and the reference (``grpo``).
     """
 
     step_seconds: list[float]
     losses: list[float]
     peak_bytes: int
     rate: MatrixRate
+    scoring_seconds: float = 0.0
 
 
 def run_child(job: Job, folder: Path) -> Outcome:
@@ -88,8 +98,12 @@ def run_child(job: Job, folder: Path) -> Outcome:
 def main(told: str, answer: str) -> None:
     """Do a job in this process; called by ``run_child``."""
     job = Job(**json.loads(Path(told).read_text("utf-8")))
-    if job.contender == "danlu":
+    if job.contender == "danlu" and job.objective == "grpo":
+        from bench.with_updates import train
+    elif job.contender == "danlu":
         from bench.with_danlu import train
+    elif job.objective == "dpo":
+        from bench.with_trl_dpo import train
     else:
         from bench.with_trl import train
     outcome = train(job, Path(answer).parent)

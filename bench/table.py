@@ -41,11 +41,14 @@ def speeds(result: Result) -> str:
 
 
 def peer_lines(result: Result) -> list[str]:
-    """Say what the peer did in each of its settings, a line each."""
+    """Say what the peer did in each of its settings, and what else was run, a line each."""
+    name = result.details.get("peer_name", "TRL")
+    peers = result.details.get("peers", {})
+    told = {f"{name}, {setting}": found for setting, found in peers.items()}
     return [
-        f"  TRL, {setting}: {found['records_per_s']:,.2f} {result.unit}, "
+        f"  {who}: {found['records_per_s']:,.2f} {result.unit}, "
         f"peak {found['peak_bytes'] / 1e9:.2f} GB"
-        for setting, found in result.details.get("peers", {}).items()
+        for who, found in {**told, **result.details.get("variants", {})}.items()
     ]
 
 

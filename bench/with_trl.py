@@ -50,7 +50,7 @@ def train(job: Job, folder: Path) -> Outcome:
     model = load_model(job.model, dtype=torch.float32)
     torch.manual_seed(job.seed)  # as in danlu.train: the adapters begin with the same numbers
     model = apply_tuning(model, recipe.tuning)
-    watch = _Watch()
+    watch = Watch()
     trainer = SFTTrainer(
         model=model,
         args=_settings(job, folder),
@@ -77,40 +77,46 @@ def as_dataset(branches: list[Branch]) -> Dataset:
     return Dataset.from_dict(columns)
 
 
-def _settings(job: Job, folder: Path) -> SFTConfig:
-    """Return TRL's settings; the optimizer's are those of Danlu's recipe."""
+def common_settings(job: Job, folder: Path) -> dict[str, Any]:
+    """Return the settings of any of TRL's trainers; the optimizer's are those of Danlu's recipe."""
     training = recipe_of(job, str(folder)).training
-    return SFTConfig(
-        output_dir=str(folder / "trl"),
-        per_device_train_batch_size=job.peer_rows,
-        gradient_accumulation_steps=job.batch_records // job.peer_rows,
-        padding_free=job.peer_padding_free,
-        num_train_epochs=1,
-        learning_rate=training.learning_rate,
-        lr_scheduler_type="constant",
-        optim="adamw_torch_fused",
-        weight_decay=training.weight_decay,
-        adam_beta1=training.adam_beta1,
-        adam_beta2=training.adam_beta2,
-        adam_epsilon=training.adam_epsilon,
-        max_grad_norm=training.max_grad_norm,
+    return {
+        "output_dir": str(folder / "trl"),
+        "per_device_train_batch_size": job.peer_rows,
+        "gradient_accumulation_steps": job.batch_records // job.peer_rows,
+        "num_train_epochs": 1,
+        "learning_rate": training.learning_rate,
+        "lr_scheduler_type": "constant",
+        "optim": "adamw_torch_fused",
+        "weight_decay": training.weight_decay,
+        "adam_beta1": training.adam_beta1,
+        "adam_beta2": training.adam_beta2,
+        "adam_epsilon": training.adam_epsilon,
+        "max_grad_norm": training.max_grad_norm,
         # The steps come already grouped by length; any other order would be other steps.
-        train_sampling_strategy="sequential",
+        "train_sampling_strategy": "sequential",
+        "max_length": None,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "use_cpu": True,
+        "dataloader_pin_memory": False,
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": job.seed,
+    }
+
+
+def _settings(job: Job, folder: Path) -> SFTConfig:
+    return SFTConfig(
+        **common_settings(job, folder),
+        padding_free=job.peer_padding_free,
         dataset_kwargs={"skip_prepare_dataset": True},
-        max_length=None,
-        bf16=False,
-        gradient_checkpointing=False,
-        use_cpu=True,
-        dataloader_pin_memory=False,
-        save_strategy="no",
-        logging_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-        seed=job.seed,
     )
 
 
-class _Watch(TrainerCallback):
+class Watch(TrainerCallback):
     """Notes when the first step begins and when each ends."""
 
     def __init__(self) -> None:

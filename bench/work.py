@@ -111,5 +111,25 @@ def necessary_flops(
     flops = own * (shape.layer_weights * size.tokens + shape.head * size.predictions)
     if method == "lora":
         flops += 6 * shape.adapter_weights(lora_rank) * size.tokens
-    attention = 4 * size.pairs * shape.attention_width * shape.layers
-    return float(flops + ATTENTION_PASSES * attention)
+    return float(flops + ATTENTION_PASSES * _attention_flops(shape, size))
+
+
+def scoring_flops(shape: Shape, size: StepSize) -> float:
+    """Count the operations that a forward pass needs which only scores: 2n per token and matrix.
+
+    Args:
+        shape: The model; an adapter is switched off, or has not learned anything yet.
+        size: What is scored.
+
+    Example:
+        >>> shape = Shape(1, ((2, 3),), attention_width=2, head=10)
+        >>> scoring_flops(shape, StepSize(tokens=5, predictions=1, pairs=0))
+        80.0
+    """
+    flops = 2 * (shape.layer_weights * size.tokens + shape.head * size.predictions)
+    return float(flops + _attention_flops(shape, size))
+
+
+def _attention_flops(shape: Shape, size: StepSize) -> int:
+    """Count the operations of causal attention, forward."""
+    return 4 * size.pairs * shape.attention_width * shape.layers

@@ -10,7 +10,8 @@ from types import ModuleType
 import pytest
 
 from danlu.cli.main import run
-from danlu.config import describe, load_recipe
+from danlu.config import describe, load_recipe, shipped_recipes
+from danlu.records import Source, read_records
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh.md")
@@ -104,3 +105,21 @@ def test_both_readmes_show_the_same() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_every_sample_of_the_stages_is_read(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "stages.md").read_text("utf-8")
+    blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) >= 5
+    for number, block in enumerate(blocks):
+        for line_number, line in enumerate(block.splitlines()):
+            file = tmp_path / f"{number}-{line_number}.jsonl"
+            file.write_text(line, "utf-8")
+            [record] = read_records([Source(str(file))])
+            assert record.messages
+
+
+def test_every_recipe_is_told_of_in_the_stages() -> None:
+    text = (ROOT / "docs" / "stages.md").read_text("utf-8")
+    for name in shipped_recipes():
+        assert f"`{name}`" in text or name == "quickstart"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from danlu.cli.output import note, result_json
+from danlu.cli.passed_over import note_passed_over
 
 if TYPE_CHECKING:
     from danlu.config import Recipe
@@ -21,7 +22,8 @@ Examples:
 
 With --json, each line has: record, branch, task_type, input_ids (from the root), weights (as long;
 with which each token is predicted, 0 for not trained), prompt_text, completion_text, prompt_tokens,
-and shared (as long; whether another branch of the record has the token too).
+and shared (as long; whether another branch of the record has the token too). Answers to be compared
+also have rank, score and label.
 """
 DROPS_SHOWN = 20
 
@@ -80,7 +82,7 @@ def _chosen(recipe: Recipe, record_id: str | None, task_type: str | None) -> lis
     from danlu.errors import RecordError, did_you_mean
     from danlu.records import Source, read_records
 
-    sources = [Source(**source.model_dump()) for source in recipe.data.train]
+    sources = [Source(**source.reading()) for source in recipe.data.train]
     ids, task_types, chosen = set(), set(), []
     reading = read_records(sources, on_bad_record=recipe.data.on_bad_record)
     for record in reading:
@@ -88,6 +90,7 @@ def _chosen(recipe: Recipe, record_id: str | None, task_type: str | None) -> lis
         task_types.add(record.task_type)
         if record_id in (None, record.id) and task_type in (None, record.task_type):
             chosen.append(record)
+    note_passed_over(reading.passed_over)
     if reading.rejected_count:
         note(f"{reading.rejected_count:,} rows are no records and were passed over")
     where = sources[0].path
@@ -107,7 +110,13 @@ def _show(recipe: Recipe, records: Sequence[Record], as_json: bool, no_color: bo
 
     from danlu.models.load import load_tokenizer
     from danlu.models.tokens import add_tokens
-    from danlu.sequences import ChatTemplate, explain_rows, prepare, render_terminal
+    from danlu.sequences import (
+        ChatTemplate,
+        answers_of,
+        explain_rows,
+        prepare,
+        render_terminal,
+    )
 
     model = recipe.model
     tokenizer = load_tokenizer(
@@ -115,8 +124,14 @@ def _show(recipe: Recipe, records: Sequence[Record], as_json: bool, no_color: bo
     )
     add_tokens(tokenizer, model.new_tokens)
     template = ChatTemplate.load(tokenizer, model.template, model.template_options)
-    prepared = prepare(records, tokenizer, template, recipe.sequences)
-    rows = explain_rows(prepared, records, tokenizer, template, recipe.sequences)
+    settings = recipe.sequences
+    answers = None if settings.documents else answers_of(records)
+    prepared = prepare(
+        records, tokenizer, template, settings, documents=settings.documents, answers=answers
+    )
+    rows = explain_rows(prepared, records, tokenizer, template, settings, answers)
+    for line in prepared.notes:
+        note(line)
     if as_json:
         for row in rows:
             result_json(row)

@@ -10,7 +10,19 @@ from collections.abc import Sequence
 
 import typer
 
-from danlu.cli import chat, explain, formats, models, quickstart, recipe, report, train, version
+from danlu.cli import (
+    chat,
+    explain,
+    export,
+    formats,
+    launch,
+    models,
+    quickstart,
+    recipe,
+    report,
+    train,
+    version,
+)
 from danlu.cli.output import note, use_utf8
 from danlu.errors import DanluError, TrainingError
 
@@ -31,7 +43,19 @@ Examples:
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for _module in (quickstart, train, explain, chat, report, models, formats, recipe, version):
+for _module in (
+    quickstart,
+    train,
+    launch,
+    explain,
+    chat,
+    export,
+    report,
+    models,
+    formats,
+    recipe,
+    version,
+):
     _module.register(app)
 
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from danlu.cli.output import duration, note, result, result_json, table
+from danlu.cli.passed_over import note_passed_over
 
 if TYPE_CHECKING:
+    from danlu.config import Recipe
     from danlu.runs import Summary
     from danlu.training.estimate import Plan
 
@@ -62,6 +64,7 @@ def train(
         from danlu.training.estimate import dry_run as estimate
 
         _print_plan(estimate(loaded), as_json)
+        note_passed_over(_passed_over(loaded))
         return 0
     from danlu.training.run import train as train_recipe
 
@@ -69,9 +72,19 @@ def train(
     if int(os.environ.get("RANK", "0")) > 0:
         return 0  # the first process speaks for all
     if run.summary is None:
-        return INTERRUPTED
+        # To torchrun any other code is a failure; `danlu launch` says what it was.
+        return 0 if "TORCHELASTIC_RUN_ID" in os.environ else INTERRUPTED
     _print_summary(str(run.path), run.summary, as_json)
     return 0
+
+
+def _passed_over(recipe: Recipe) -> list[str]:
+    """Name the files that the recipe's folders hold and that are not read."""
+    from danlu.records import Source, read_records
+
+    sources = [*recipe.data.train, *recipe.data.eval]
+    # A reading finds its files at once, and reads none of them before it is gone through.
+    return read_records([Source(**source.reading()) for source in sources]).passed_over
 
 
 def _print_plan(plan: Plan, as_json: bool) -> None:

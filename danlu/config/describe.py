@@ -164,6 +164,9 @@ def _annotated_fields(section: BaseModel, names: Sequence[str], indent: str) -> 
     for name in names:
         field = type(section).model_fields[name]
         given = name in section.model_fields_set
+        reads = getattr(section, "reads", None)
+        if not given and reads is not None and not reads(name):
+            continue  # it does nothing with the method or objective that was chosen
         row = _setting(name, field, getattr(section, name), given)
         lines += _comment(f"{row.meaning} ({_type_and_default(row)})")
         if row.type == "list of sources" and name == "train":

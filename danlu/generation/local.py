@@ -10,6 +10,8 @@ from danlu.generation.decode import answering, decode, takes_batches
 from danlu.generation.draw import uniforms
 from danlu.generation.interface import Completion, Conversation, Sampling
 from danlu.generation.text import TextStream
+from danlu.models.adapters import unwrapped
+from danlu.models.virtual_tokens import virtual_tokens_of
 from danlu.records.record import Message
 from danlu.sequences.encode import encode_prompt
 
@@ -66,7 +68,10 @@ class TransformersGenerator:
     def context_tokens(self) -> int | None:
         """How many tokens, prompt and answer, the model can take; None if it does not say."""
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return limit if isinstance(limit, int) and limit > 0 else None
+        if not isinstance(limit, int) or limit <= 0:
+            return None
+        virtual = virtual_tokens_of(unwrapped(self.model))
+        return limit - (virtual.count if virtual is not None else 0)
 
     def encode(self, conversation: Conversation) -> list[int]:
         """Return a conversation's prompt as token ids."""

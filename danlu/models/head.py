@@ -97,10 +97,7 @@ class OutputHead:
         """
         if self.is_plain:
             matrix_VD: Tensor = self.module.get_parameter("weight")
-            kind = hidden_SD.device.type
-            if torch.is_autocast_enabled(kind):
-                dtype = torch.get_autocast_dtype(kind)
-                hidden_SD, matrix_VD = hidden_SD.to(dtype), matrix_VD.to(dtype)
+            hidden_SD, matrix_VD = _autocast(hidden_SD, matrix_VD)
             nats, nll = _PlainHead.apply(  # type: ignore[no-untyped-call]
                 hidden_SD, matrix_VD, target_S, weight_S
             )
@@ -110,6 +107,13 @@ class OutputHead:
 
     def logprobs(self, hidden_SD: Tensor, target_S: Tensor) -> Tensor:
         """Return ``(S,)`` float32 log-probabilities of the targets, each differentiable."""
+        if self.is_plain:
+            matrix_VD: Tensor = self.module.get_parameter("weight")
+            hidden_SD, matrix_VD = _autocast(hidden_SD, matrix_VD)
+            logprobs: Tensor = _PlainLogprobs.apply(  # type: ignore[no-untyped-call]
+                hidden_SD, matrix_VD, target_S
+            )
+            return logprobs
         weight = getattr(self.module, "weight", None)
         rows = _chunk_rows(weight.shape[0] if isinstance(weight, Tensor) else 2**17)
         parts = [
@@ -120,6 +124,14 @@ class OutputHead:
 
     def _chunk_logprobs(self, hidden_CD: Tensor, target_C: Tensor) -> Tensor:
         return -functional.cross_entropy(self.logits(hidden_CD), target_C, reduction="none")
+
+
+def _autocast(*tensors: Tensor) -> list[Tensor]:
+    """Cast as autocast would, which does not look into functions of our own."""
+    kind = tensors[0].device.type
+    if not torch.is_autocast_enabled(kind):
+        return list(tensors)
+    return [tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors]
 
 
 def _chunk_rows(vocabulary: int) -> int:
@@ -180,3 +192,73 @@ class _PlainHead(torch.autograd.Function):
         if grad_weight is not None:
             grad_weight = (grad_weight * grad_nats).to(ctx.weight_dtype)
         return grad_hidden, grad_weight, None, None
+
+
+class _PlainLogprobs(torch.autograd.Function):
+    """Log-probabilities of one matrix product, each with a gradient of its own.
+
+    A frozen head needs no second pass: d logprob / d hidden = (onehot - softmax) W is one row per
+    prediction, made while the logits are at hand and only scaled in backward. A head that moves
+    needs the logits once more, because its gradient sums over predictions with weights that are
+    known only then.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_SD: Tensor, weight_VD: Tensor, target_S: Tensor) -> Tensor:
+        wants_hidden, wants_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
+        wide = torch.promote_types(hidden_SD.dtype, torch.float32)
+        logprob_S = torch.empty(len(target_S), dtype=wide, device=hidden_SD.device)
+        once = wants_hidden and not wants_weight
+        slope_SD = torch.empty_like(hidden_SD) if once else None
+        for part in _parts(len(target_S), weight_VD.shape[0]):
+            logits_CV = product(hidden_SD[part], weight_VD).to(wide)
+            target_C1 = target_S[part].unsqueeze(1)
+            own_C = logits_CV.gather(1, target_C1).squeeze(1)
+            if slope_SD is None:
+                logprob_S[part] = own_C - torch.logsumexp(logits_CV, -1)
+                continue
+            softmax_CV, logprob_S[part] = _softmax_in_place(logits_CV, own_C)
+            slope_CV = softmax_CV.neg_()
+            slope_CV.scatter_add_(1, target_C1, torch.ones_like(target_C1, dtype=wide))
+            slope_SD[part] = product(slope_CV.to(weight_VD.dtype), weight_VD.T)
+        ctx.once = once
+        ctx.save_for_backward(*((slope_SD,) if once else (hidden_SD, weight_VD, target_S)))
+        return logprob_S
+
+    @staticmethod
+    def backward(ctx: Any, grad_S: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.once:
+            [slope_SD] = ctx.saved_tensors
+            return slope_SD * grad_S.to(slope_SD.dtype).unsqueeze(1), None, None
+        hidden_SD, weight_VD, target_S = ctx.saved_tensors
+        wants_hidden, wants_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
+        grad_hidden = torch.empty_like(hidden_SD) if wants_hidden else None
+        grad_weight = torch.zeros_like(weight_VD, dtype=grad_S.dtype) if wants_weight else None
+        for part in _parts(len(target_S), weight_VD.shape[0]):
+            logits_CV = product(hidden_SD[part], weight_VD).to(grad_S.dtype)
+            target_C1, grad_C1 = target_S[part].unsqueeze(1), grad_S[part].unsqueeze(1)
+            softmax_CV, _ = _softmax_in_place(logits_CV, logits_CV.new_zeros(len(logits_CV)))
+            slope_CV = softmax_CV.mul_(-grad_C1).scatter_add_(1, target_C1, grad_C1)
+            slope_CV = slope_CV.to(weight_VD.dtype)
+            if grad_hidden is not None:
+                grad_hidden[part] = product(slope_CV, weight_VD.T)
+            if grad_weight is not None:
+                grad_weight += product(slope_CV.T, hidden_SD[part].T)
+        if grad_weight is not None:
+            grad_weight = grad_weight.to(weight_VD.dtype)
+        return grad_hidden, grad_weight, None
+
+
+def _parts(predictions: int, vocabulary: int) -> list[slice]:
+    """Cut predictions into chunks whose logits are at most ``CHUNK_BYTES``."""
+    rows = _chunk_rows(vocabulary)
+    return [slice(start, start + rows) for start in range(0, predictions, rows)]
+
+
+def _softmax_in_place(logits_CV: Tensor, own_C: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn logits into probabilities; return them, and ``own_C`` less the log of their sum."""
+    peak_C1 = logits_CV.amax(-1, keepdim=True)
+    exps_CV = logits_CV.sub_(peak_C1).exp_()
+    total_C1 = exps_CV.sum(-1, keepdim=True)
+    logprob_C = own_C - (total_C1.log() + peak_C1).squeeze(1)
+    return exps_CV.div_(total_C1), logprob_C

@@ -1,7 +1,8 @@
 """Loading a model or its tokenizer from any source, with errors that say what to do.
 
-A loaded model is always a plain transformers model: an adapter is merged into its base, so that
-talking to a tuned model costs what talking to its base costs, and tuning it again starts afresh.
+A loaded model is always a transformers model that computes what its name promises: an adapter is
+merged into its base where the mathematics allows it, so that talking to a tuned model costs what
+talking to its base costs; others are put in place, unmerged.
 """
 
 from __future__ import annotations
@@ -21,12 +22,20 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from danlu.config.recipe import TuningSection
 from danlu.errors import ModelError, did_you_mean
+from danlu.models.adapters import load_adapter
 from danlu.models.builtin import converted_folder
 from danlu.models.hub import must_be_local
 from danlu.models.quiet import quiet
-from danlu.models.source import ModelSource, adapter_base, resolve, run_model
-from danlu.models.tokens import grow_embeddings
+from danlu.models.source import (
+    ModelSource,
+    adapter_base,
+    adapter_quantisation,
+    resolve,
+    run_model,
+)
+from danlu.models.tuning_qlora import dequantised, keep_differentiable, quantisation_options
 
 
 def load_tokenizer(
@@ -45,7 +54,7 @@ def load_tokenizer(
     source = _located(source)
     if source.kind == "adapter":
         assert source.path is not None
-        if not _has_tokenizer(source.path):
+        if not has_tokenizer(source.path):
             return load_tokenizer(adapter_base(source.path), trust_remote_code=trust_remote_code)
     place = _place(source, progress=progress)
     with _told(source, "tokenizer"), quiet():
@@ -71,14 +80,14 @@ def load_model(
 
     Args:
         source: Where it is, as in a recipe's ``model.path``. Of a run: its ``model/``, or its base
-            with its ``adapter/`` merged in.
+            with its ``adapter/``, merged in where that can be done.
         dtype: Number format of its weights.
         device: Where it goes.
         trust_remote_code: Run Python code that comes with the model.
         progress: Show a bar on stderr while a model is converted for the first time.
 
     Returns:
-        A plain transformers model; its ``name_or_path`` is what a saved adapter calls its base.
+        A transformers model; its ``name_or_path`` is what a saved adapter calls its base.
 
     Raises:
         ModelError: If it is not there, has no safetensors weights, or cannot be read.
@@ -86,28 +95,64 @@ def load_model(
     Example:
         ``load_model("builtin:smollm2-135m-instruct")``
     """
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "progress": progress}
     source = _located(source)
-    model: Any
     if source.kind == "adapter":
-        assert source.path is not None
-        base = load_model(
-            adapter_base(source.path),
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-            progress=progress,
-        )
-        model = _with_adapter(base, source.path)
+        model = _with_adapter(source, dtype, torch.device(device), merge=True, **options)
+        _name(model, source)
     else:
-        place = _place(source, progress=progress)
-        with _told(source, "model"), quiet():
-            model = AutoModelForCausalLM.from_pretrained(
-                **place, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
-            )
-    # PEFT reads the attribute, transformers the config.
-    model.name_or_path = model.config.name_or_path = source.name
-    model.to(device).eval()
+        model = _plain(source, dtype, torch.device(device), **options)
+    model.eval()
     assert isinstance(model, PreTrainedModel)
     return model
+
+
+def load_for_tuning(
+    source: ModelSource | str | Path,
+    tuning: TuningSection,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    trust_remote_code: bool = False,
+    progress: bool = True,
+) -> Any:
+    """Load a model as a tuning method needs it, in evaluation mode; then call ``apply_tuning``.
+
+    For ``full`` the weights are float32, because small updates to 16-bit ones are lost; for
+    ``qlora`` they are quantised; for ``start: continue`` the adapter stays apart from its base.
+
+    Args:
+        source: Where it is, as in a recipe's ``model.path``.
+        tuning: The recipe's ``tuning`` section; see ``tuning_continue.continued``.
+        dtype: Number format of the computation, and of weights that do not move.
+        device: Where it goes.
+        trust_remote_code: Run Python code that comes with the model.
+        progress: Show a bar on stderr while a model is converted for the first time.
+
+    Returns:
+        A transformers model; a PEFT model around it where an adapter of PEFT's goes on.
+
+    Raises:
+        ModelError: As ``load_model``; if bitsandbytes is missing or cannot run; if ``qlora`` is to
+            begin on an adapter.
+    """
+    place = torch.device(device)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "progress": progress}
+    source = _located(source)
+    if tuning.start == "continue" and source.kind == "adapter":
+        model = _with_adapter(source, dtype, place, merge=False, **options)
+        return model.eval()
+    if tuning.method == "qlora":
+        if source.kind == "adapter":
+            raise ModelError(
+                "qlora quantises weights as they are read, and those of an adapter are made by "
+                "merging: run `danlu export NAME --merge -o FOLDER` first, and name that folder.",
+                where=source.name,
+            )
+        return _plain(source, dtype, place, quantisation=tuning.quantisation, **options).eval()
+    if tuning.method == "full":
+        dtype = torch.float32
+    return load_model(source, dtype=dtype, device=place, **options)
 
 
 def load_config(source: ModelSource | str | Path, *, trust_remote_code: bool = False) -> Any:
@@ -182,28 +227,63 @@ def _place(source: ModelSource, *, progress: bool = True) -> dict[str, Any]:
     return {"pretrained_model_name_or_path": source.name, "local_files_only": local}
 
 
-def _with_adapter(base: PreTrainedModel, adapter: Path) -> PreTrainedModel:
-    """Merge an adapter into its base, which first grows by the adapter's new tokens."""
-    from peft import PeftConfig, PeftModel
+def _plain(
+    source: ModelSource,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    trust_remote_code: bool,
+    progress: bool,
+    quantisation: str | None = None,
+) -> Any:
+    """Load a model that is no adapter, quantised if asked for."""
+    place = _place(source, progress=progress)
+    if quantisation is not None:
+        place |= quantisation_options(quantisation, dtype, device)
+    model: Any
+    with _told(source, "model"), quiet():
+        model = AutoModelForCausalLM.from_pretrained(
+            **place, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+        )
+    _name(model, source)
+    if quantisation is None:
+        return model.to(device)
+    model.quantised_as = quantisation
+    keep_differentiable(model)
+    return model
 
-    source = ModelSource("adapter", str(adapter), adapter)
-    with _told(source, "adapter"), quiet():
-        config = PeftConfig.from_pretrained(str(adapter))
-        grow_embeddings(base, _new_token_ids(config))
-        merged: PreTrainedModel = PeftModel.from_pretrained(
-            base, str(adapter), config=config
-        ).merge_and_unload()
-    return merged
+
+def _with_adapter(
+    source: ModelSource,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    merge: bool,
+    **options: Any,
+) -> Any:
+    """Load an adapter's base, which may be another one's outcome, with the adapter in it."""
+    assert source.path is not None
+    base_source = _located(adapter_base(source.path))
+    quantisation = adapter_quantisation(source.path)
+    base: Any
+    if base_source.kind == "adapter":
+        base = load_model(base_source, dtype=dtype, device=device, **options)
+    else:
+        base = _plain(base_source, dtype, device, quantisation=quantisation, **options)
+    with _told(source, "adapter"):
+        if merge and getattr(base, "is_quantized", False):
+            base = dequantised(base)
+        model = load_adapter(base, source.path, merge=merge)
+    return model.to(device) if not getattr(base, "is_quantized", False) else model
 
 
-def _new_token_ids(config: Any) -> tuple[int, ...]:
-    """Return the ids of the rows that an adapter trained, in any of the forms that PEFT knows."""
-    indices = getattr(config, "trainable_token_indices", None) or []
-    lists = indices.values() if isinstance(indices, dict) else [indices]
-    return tuple(sorted({index for one in lists for index in one}))
+def _name(model: Any, source: ModelSource) -> None:
+    """Tell a model where it comes from; PEFT reads the attribute, transformers the config."""
+    model.name_or_path = model.config.name_or_path = source.name
 
 
-def _has_tokenizer(folder: Path) -> bool:
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a tokenizer lies in a folder."""
     return (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file()
 
 

@@ -33,7 +33,7 @@ def save_model(
     tokens as ``eos_token_id`` of the generation config; so other programs stop where Danlu stops.
 
     Args:
-        model: A PEFT model, or a transformers model.
+        model: What ``apply_tuning`` returned: with an adapter, or without.
         tokenizer: With any new special tokens already added.
         template: The template it was trained with.
         directory: The run directory, or any folder.
@@ -41,19 +41,16 @@ def save_model(
     Returns:
         The folder written.
     """
-    from peft import PeftModel
-
+    from danlu.models.adapters import has_adapter, save_adapter
     from danlu.models.quiet import quiet
 
-    is_adapter = isinstance(model, PeftModel)
+    is_adapter = has_adapter(model)
     target = directory / ("adapter" if is_adapter else "model")
     with replaced_folder(target) as folder, quiet():
         if is_adapter:
-            # New rows are saved as trained tokens, so the embedding matrix never is.
-            model.save_pretrained(folder, save_embedding_layers=False)
-            (folder / "README.md").unlink(missing_ok=True)  # a form, left unfilled
+            save_adapter(model, folder)
         else:
-            _save_full(model, folder)
+            save_weights(model, folder)
         _generation_config(model, template.stop_ids).save_pretrained(folder)
         # A copy, because a caller's tokenizer keeps its own template.
         own = copy.copy(tokenizer)
@@ -65,7 +62,7 @@ def save_model(
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
 
-def _save_full(model: PreTrainedModel, folder: Path) -> None:
+def save_weights(model: PreTrainedModel, folder: Path) -> None:
     """Save all weights; transformers saves the generation config too, if it finds it consistent."""
     own = model.generation_config
     model.generation_config = _generation_config(model)

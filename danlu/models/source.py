@@ -140,12 +140,12 @@ def adapter_base(adapter: Path) -> str:
     Raises:
         ModelError: If neither says it, or one of them cannot be read.
     """
-    base = _read_json(adapter / "adapter_config.json").get("base_model_name_or_path")
+    base = read_json(adapter / "adapter_config.json").get("base_model_name_or_path")
     if base:
         return str(base)
     resolved = adapter.parent / "resolved.json"
     if resolved.is_file():
-        model = _read_json(resolved).get("recipe", {}).get("model", {})
+        model = read_json(resolved).get("recipe", {}).get("model", {})
         if model.get("path"):
             return str(model["path"])
     raise ModelError(
@@ -153,6 +153,12 @@ def adapter_base(adapter: Path) -> str:
         "adapter_config.json.",
         where=str(adapter),
     )
+
+
+def adapter_quantisation(adapter: Path) -> str | None:
+    """Return the format of the quantised base that an adapter was trained over; None for none."""
+    file = adapter / "quantisation.json"
+    return str(read_json(file)["quantisation"]) if file.is_file() else None
 
 
 def settled(folder: Path) -> Path:
@@ -223,7 +229,7 @@ def _runs_in(folder: Path) -> list[str]:
     ]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from danlu.objectives.limits import check_choice, check_number
+from danlu.objectives.limits import check_choice, check_number, widened
 
 
 class DistilSums(NamedTuple):
@@ -96,7 +96,9 @@ class Distil:
         if self.top_k is None:
             raise ValueError("top_k is None; the whole distribution is not shortened")
         ids_CK = teacher_CV.topk(min(self.top_k, teacher_CV.shape[-1])).indices
-        return TopTokens(ids_CK, lumped_logprobs(teacher_CV / self.temperature, ids_CK))
+        return TopTokens(
+            ids_CK, lumped_logprobs(widened(teacher_CV.detach()) / self.temperature, ids_CK)
+        )
 
     def sums(
         self, student_CV: Tensor, teacher: Tensor | TopTokens, target_C: Tensor, weight_C: Tensor
@@ -110,28 +112,40 @@ class Distil:
             weight_C: Weight of each prediction.
 
         Raises:
-            ValueError: If shapes differ.
+            ValueError: If shapes differ. Of a teacher's logits and the student's, the vocabulary
+                must be the same too.
         """
-        if self.top_k is not None and isinstance(teacher, Tensor):
-            _check_vocabulary(student_CV, teacher)
-            teacher = self.top_tokens(teacher.detach())
-        if isinstance(teacher, TopTokens):
-            student_logprobs = lumped_logprobs(student_CV / self.temperature, teacher.ids_CK)
-            teacher_logprobs = teacher.logprobs_CK1.detach().to(student_CV.dtype)
-        else:
-            _check_vocabulary(student_CV, teacher)
-            student_logprobs = functional.log_softmax(student_CV / self.temperature, -1)
-            teacher_logprobs = functional.log_softmax(teacher.detach() / self.temperature, -1)
-        if self.divergence == "forward":
-            divergence_C = kl_divergence(teacher_logprobs, student_logprobs)
-        else:
-            divergence_C = kl_divergence(student_logprobs, teacher_logprobs)
-        loss_C = (1 - self.nll_weight) * self.temperature**2 * divergence_C
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.nll_weight > 0):
+        _check_predictions(student_CV, target_C, weight_C)
+        student_CV, with_grad = widened(student_CV), torch.is_grad_enabled()
+        # Both parts are reported; one of weight 0 must add neither a gradient nor 0 times infinity.
+        with torch.set_grad_enabled(with_grad and self.nll_weight < 1):
+            divergence_C = self._divergence(student_CV, teacher)
+        with torch.set_grad_enabled(with_grad and self.nll_weight > 0):
             nll_C = functional.cross_entropy(student_CV, target_C, reduction="none")
-        if self.nll_weight:
+        loss_C = torch.zeros_like(nll_C)
+        if self.nll_weight < 1:
+            loss_C = loss_C + (1 - self.nll_weight) * self.temperature**2 * divergence_C
+        if self.nll_weight > 0:
             loss_C = loss_C + self.nll_weight * nll_C
         return DistilSums((weight_C * loss_C).sum(), divergence_C.detach(), nll_C.detach())
+
+    def _divergence(self, student_CV: Tensor, teacher: Tensor | TopTokens) -> Tensor:
+        if isinstance(teacher, Tensor):
+            _check_vocabulary(student_CV, teacher)
+            if self.top_k is not None:
+                teacher = self.top_tokens(teacher)
+        if isinstance(teacher, TopTokens):
+            _check_top_tokens(student_CV, teacher)
+            student_logprobs = lumped_logprobs(student_CV / self.temperature, teacher.ids_CK)
+            teacher_logprobs = widened(teacher.logprobs_CK1.detach())
+        else:
+            student_logprobs = functional.log_softmax(student_CV / self.temperature, -1)
+            teacher_logprobs = functional.log_softmax(
+                widened(teacher.detach()) / self.temperature, -1
+            )
+        if self.divergence == "forward":
+            return kl_divergence(teacher_logprobs, student_logprobs)
+        return kl_divergence(student_logprobs, teacher_logprobs)
 
 
 def kl_divergence(logprobs: Tensor, other: Tensor) -> Tensor:
@@ -161,8 +175,20 @@ def lumped_logprobs(logits_CV: Tensor, ids_CK: Tensor) -> Tensor:
     chosen_CK = logprobs_CV.gather(-1, ids_CK)
     if ids_CK.shape[-1] == logits_CV.shape[-1]:
         return torch.cat([chosen_CK, torch.full_like(chosen_CK[:, :1], -torch.inf)], -1)
-    rest_C1 = logprobs_CV.scatter(-1, ids_CK, -torch.inf).logsumexp(-1, keepdim=True)
-    return torch.cat([chosen_CK, rest_C1], -1)
+    rest_CV = logprobs_CV.scatter(-1, ids_CK, -torch.inf)
+    # The logsumexp of impossible tokens alone has a gradient that is no number: it is not taken.
+    empty_C1 = rest_CV.detach().amax(-1, keepdim=True) == -torch.inf
+    rest_C1 = rest_CV.masked_fill_(empty_C1, 0).logsumexp(-1, keepdim=True)
+    return torch.cat([chosen_CK, rest_C1.masked_fill(empty_C1, -torch.inf)], -1)
+
+
+def _check_predictions(student_CV: Tensor, target_C: Tensor, weight_C: Tensor) -> None:
+    shapes = tuple(student_CV.shape), tuple(target_C.shape), tuple(weight_C.shape)
+    if len(shapes[0]) != 2 or not shapes[0][:1] == shapes[1] == shapes[2]:
+        raise ValueError(
+            "each prediction needs a row of logits, a target and a weight; shapes are "
+            f"{shapes[0]}, {shapes[1]} and {shapes[2]}"
+        )
 
 
 def _check_vocabulary(student_CV: Tensor, teacher_CV: Tensor) -> None:
@@ -171,4 +197,14 @@ def _check_vocabulary(student_CV: Tensor, teacher_CV: Tensor) -> None:
             f"student logits are {tuple(student_CV.shape)}, the teacher's {tuple(teacher_CV.shape)}"
             "; they must be the same. If only rows of padding differ, cut both to the tokenizer's "
             "length; a teacher with another tokenizer cannot be used."
+        )
+
+
+def _check_top_tokens(student_CV: Tensor, top: TopTokens) -> None:
+    ids, logprobs = tuple(top.ids_CK.shape), tuple(top.logprobs_CK1.shape)
+    if len(ids) != 2 or ids[0] != len(student_CV) or logprobs != (ids[0], ids[1] + 1):
+        raise ValueError(
+            f"the teacher's top tokens are {ids} and their log-probabilities {logprobs}; for "
+            f"{len(student_CV)} predictions they must be (C, K) and (C, K + 1), the last column "
+            "for all other tokens"
         )

@@ -118,8 +118,11 @@ class Dpo:
         if self.loss == "hinge":
             return functional.relu(1 - self.beta * gap_P)
         smoothing = self.label_smoothing
-        as_labelled_P = -functional.logsigmoid(self.beta * gap_P)
-        flipped_P = -functional.logsigmoid(-self.beta * gap_P)
+        loss_P = -functional.logsigmoid(self.beta * gap_P)
+        if not smoothing:
+            return loss_P
+        as_labelled_P = (1 - smoothing) * loss_P
+        flipped_P = -smoothing * functional.logsigmoid(-self.beta * gap_P)
         if self.loss == "robust":
-            return ((1 - smoothing) * as_labelled_P - smoothing * flipped_P) / (1 - 2 * smoothing)
-        return (1 - smoothing) * as_labelled_P + smoothing * flipped_P
+            return (as_labelled_P - flipped_P) / (1 - 2 * smoothing)
+        return as_labelled_P + flipped_P

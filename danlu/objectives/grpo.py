@@ -36,7 +36,7 @@ class GroupAdvantages(NamedTuple):
     Attributes:
         advantage_N: One per answer; each of its tokens has it.
         mean_G: Mean reward.
-        std_G: Its spread; a group with 0 teaches nothing.
+        std_G: Its spread; exactly 0 where all rewards are equal: such a group teaches nothing.
     """
 
     advantage_N: Tensor
@@ -147,13 +147,17 @@ class Grpo:
                 f"group {alone[0]} of {groups} has {int(count_G[alone[0]])} answers; it needs 2 to "
                 "compare. Sample more answers per prompt (8 is usual)."
             )
-        mean_G = zero_G.index_add(0, group_N, wide_N) / count_G
-        above_N = wide_N - mean_G[group_N]
+        # Above the group's least reward first: the mean of equal rewards is rounded, zeros are not.
+        least_G = zero_G.scatter_reduce(0, group_N, wide_N, "amin", include_self=False)
+        above_N = wide_N - least_G[group_N]
+        rise_G = zero_G.index_add(0, group_N, above_N) / count_G
+        above_N = above_N - rise_G[group_N]
         std_G = (zero_G.index_add(0, group_N, above_N**2) / (count_G - 1)).sqrt()
         if self.divide_by_std:
             above_N = above_N / (std_G[group_N] + STD_FLOOR)
-        dtype = reward_N.dtype
-        return GroupAdvantages(above_N.to(dtype), mean_G.to(dtype), std_G.to(dtype))
+        # Rewards of a rule may be whole numbers or bools; advantages are not.
+        dtype = torch.promote_types(reward_N.dtype, torch.float32)
+        return GroupAdvantages(above_N.to(dtype), (least_G + rise_G).to(dtype), std_G.to(dtype))
 
     def token_weights(self, lengths_N: Tensor) -> TokenWeights:
         """Say how the tokens of N answers share the loss.

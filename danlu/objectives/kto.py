@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from danlu.errors import TrainingError
-from danlu.objectives.limits import check_number
+from danlu.objectives.limits import check_number, check_precision
 
 
 class Completions(NamedTuple):
@@ -103,7 +103,8 @@ class Kto:
             baseline: ``()``: ``kl_baseline`` of the whole optimizer step.
 
         Raises:
-            ValueError: If shapes differ, or ``desirable_N`` is not bool.
+            ValueError: If shapes differ, ``desirable_N`` is not bool, or a log-probability is in
+                half precision.
         """
         policy_N, reference_N, desirable_N = completions
         shapes = {name: tuple(one.shape) for name, one in completions._asdict().items()}
@@ -111,6 +112,12 @@ class Kto:
             raise ValueError(f"kto needs one number per completion; shapes are {shapes}")
         if desirable_N.dtype != torch.bool:
             raise ValueError(f"desirable_N must be bool, as True or False; got {desirable_N.dtype}")
+        if baseline.dim():
+            raise ValueError(
+                f"kto's baseline is one number for the whole step, with the shape (); its shape is "
+                f"{tuple(baseline.shape)}"
+            )
+        check_precision(policy_N=policy_N, reference_N=reference_N)
         ratio_N = policy_N - reference_N.detach()
         gain_N = torch.where(desirable_N, ratio_N - baseline.detach(), baseline.detach() - ratio_N)
         up, down = (
@@ -126,13 +133,14 @@ def kl_sum(policy_M: Tensor, reference_M: Tensor) -> KlSum:
     """Sum the log-ratios of mismatched completions, to be added up over an optimizer step.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If the shapes differ, or a log-probability is in half precision.
     """
     if policy_M.shape != reference_M.shape:
         raise ValueError(
             f"policy and reference must score the same completions; shapes are "
             f"{tuple(policy_M.shape)} and {tuple(reference_M.shape)}"
         )
+    check_precision(policy_M=policy_M, reference_M=reference_M)
     ratio_M = (policy_M - reference_M).detach()
     return KlSum(ratio_M.sum(), ratio_M.new_tensor(float(ratio_M.numel())))
 

@@ -1,9 +1,12 @@
-"""Limits of an objective's settings, each checked in one place with one wording."""
+"""Limits of an objective's settings and the precision of its inputs, each with one wording."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+
+import torch
+from torch import Tensor
 
 from danlu.errors import RecipeError, did_you_mean
 
@@ -46,8 +49,11 @@ def check_number(
     if math.isfinite(value) and all(kept for _, kept in limits.values()):
         return
     words = [f"{word} {limit:g}" for word, (limit, _) in limits.items() if limit is not None]
-    allowed = " and ".join(words) if words else "a finite number"
-    raise RecipeError(f"is {value}; it must be {allowed}. {remedy}", where=f"objective.{name}")
+    if not math.isfinite(value):
+        words.insert(0, "finite")
+    raise RecipeError(
+        f"is {value}; it must be {' and '.join(words)}. {remedy}", where=f"objective.{name}"
+    )
 
 
 def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
@@ -66,3 +72,39 @@ def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
         raise RecipeError(
             f"{value!r} is unknown.{did_you_mean(value, names)}", where=f"objective.{name}"
         )
+
+
+def check_precision(**logprobs: Tensor | None) -> None:
+    """Refuse log-probabilities whose rounding is larger than what there is to learn.
+
+    Neighbours of 500 in bfloat16 are 2 apart, and a ratio to the reference is a fraction of that.
+
+    Args:
+        logprobs: Tensors by their names; None is passed over.
+
+    Raises:
+        ValueError: If one is neither float32 nor float64.
+
+    Example:
+        >>> check_precision(policy_T=torch.zeros(1, dtype=torch.bfloat16))
+        Traceback (most recent call last):
+        ValueError: policy_T is torch.bfloat16; log-probabilities must be float32 or float64. ...
+    """
+    for name, values in logprobs.items():
+        if values is not None and values.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"{name} is {values.dtype}; log-probabilities must be float32 or float64. "
+                "Take the log-softmax of float32 logits, and keep its sums in float32."
+            )
+
+
+def widened(values: Tensor) -> Tensor:
+    """Return ``values`` in float32, or as they are where that is float64; differentiable.
+
+    Scores and logits of a half-precision model keep their own rounding, but add no more.
+
+    Example:
+        >>> widened(torch.tensor([1, 0]))
+        tensor([1., 0.])
+    """
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -7,16 +7,30 @@ over all predictions of an optimizer step, whatever pack or device they are on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-import torch
+import numpy as np
 
+from danlu.objectives.objective import Floats, Reads, ratio
 from danlu.objectives.predictions import ChannelSums, Predictions, sum_by_channel
+from danlu.sequences.branch import Branch
 
 
 @dataclass(frozen=True)
 class Nll:
     """Negative log-likelihood; it has no settings, all choices are weights."""
+
+    reads: ClassVar[Reads] = "turns"
+    needs_reference: ClassVar[bool] = False
+    needs_baseline: ClassVar[bool] = False
+    readout: ClassVar[int] = 0
+    whole_records: ClassVar[bool] = False
+
+    def divisor(self, branches: Sequence[Branch]) -> float:
+        """Return the total weight."""
+        return float(sum(branch.weights[1:].sum(dtype=np.float64) for branch in branches))
 
     def sums(self, predictions: Predictions) -> ChannelSums:
         """Score a pack.
@@ -31,9 +45,13 @@ class Nll:
         nats, nll_S = predictions.weighted_nll()
         weight_S = predictions.weight
         channel_S, channels = predictions.channel, predictions.channels
-        return ChannelSums(
-            loss=nats,
-            nats=sum_by_channel(nll_S * weight_S, channel_S, channels),
-            weight=sum_by_channel(weight_S, channel_S, channels),
-            tokens=sum_by_channel(torch.ones_like(weight_S), channel_S, channels),
-        )
+        totals = {
+            "nats": sum_by_channel(nll_S * weight_S, channel_S, channels),
+            "weight": sum_by_channel(weight_S, channel_S, channels),
+            "tokens": predictions.tokens_by_channel(),
+        }
+        return ChannelSums(nats, totals)
+
+    def metrics(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
+        """Return the weighted mean nll in nats."""
+        return {"loss": ratio(totals, "nats", "weight")}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from danlu.errors import TrainingError
+from danlu.objectives.limits import check_precision
 
 
 class Pairs(NamedTuple):
@@ -72,7 +73,8 @@ def check_pairs(pairs: Pairs) -> None:
     """Refuse pairs that do not belong together.
 
     Raises:
-        ValueError: If the shapes differ or are not ``(P,)``.
+        ValueError: If the shapes differ or are not ``(P,)``, or a log-probability is in half
+            precision.
         TrainingError: If a completion has no token, so that nothing was predicted.
     """
     shapes = {
@@ -80,6 +82,12 @@ def check_pairs(pairs: Pairs) -> None:
     }
     if len(set(shapes.values())) > 1 or pairs.chosen_P.dim() != 1:
         raise ValueError(f"pairs need one number per pair in every field; shapes are {shapes}")
+    check_precision(
+        chosen_P=pairs.chosen_P,
+        rejected_P=pairs.rejected_P,
+        chosen_reference_P=pairs.chosen_reference_P,
+        rejected_reference_P=pairs.rejected_reference_P,
+    )
     for name in ("chosen_tokens_P", "rejected_tokens_P"):
         empty = torch.nonzero(getattr(pairs, name) < 1).flatten().tolist()
         if empty:

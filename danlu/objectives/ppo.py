@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from danlu.errors import TrainingError
-from danlu.objectives.limits import check_number
+from danlu.objectives.limits import check_number, check_precision, widened
 
 LOG_RATIO_LIMIT = 20.0
 """Log-ratios are cut here before exp. Beyond 88 exp is infinite in float32, and the gradient of the
@@ -206,7 +206,8 @@ class Ppo:
             entropy_T: From ``entropy``, differentiable; needed with ``entropy_weight``.
 
         Raises:
-            ValueError: If shapes differ, or ``entropy_T`` is missing.
+            ValueError: If shapes differ, ``entropy_T`` is missing, or a log-probability is in half
+                precision.
         """
         old_T, old_value_T, advantage_T, return_T = (one.detach() for one in rollout)
         shapes = {tuple(one.shape) for one in (policy_T, value_T, *rollout)}
@@ -216,7 +217,8 @@ class Ppo:
         square_T = (value_T - return_T) ** 2
         value_clipped_T = torch.zeros_like(policy.clipped_T)
         if self.value_clip is not None:
-            near_T = old_value_T + (value_T - old_value_T).clamp(-self.value_clip, self.value_clip)
+            # Bounds, not old + clamp(v - old): that rounds, and would count free values as held.
+            near_T = value_T.clamp(old_value_T - self.value_clip, old_value_T + self.value_clip)
             near_square_T = (near_T - return_T) ** 2
             value_clipped_T = near_square_T.detach() > square_T.detach()
             square_T = torch.maximum(square_T, near_square_T)
@@ -247,9 +249,9 @@ def check_rewards(reward_N: Tensor) -> None:
     wrong = torch.nonzero(~torch.isfinite(reward_N)).flatten().tolist()
     if wrong:
         raise TrainingError(
-            f"answer {wrong[0]} of {len(reward_N)} has the reward {reward_N[wrong[0]].item()}, as "
-            f"have {len(wrong) - 1} others not finite; a reward must be a finite number. "
-            "Mend the reward function or the reward run."
+            f"answer {wrong[0]} of {len(reward_N)} has the reward {reward_N[wrong[0]].item()}; a "
+            f"reward must be a finite number, and {len(wrong)} "
+            f"{'is' if len(wrong) == 1 else 'are'} not. Mend the reward function or the reward run."
         )
 
 
@@ -274,10 +276,10 @@ def penalised_rewards(
         >>> penalised_rewards(torch.tensor([5.0, 7.0]), old, reference, torch.tensor([2, 1]), 0.1)
         tensor([-0.1000,  5.0000,  7.1000])
     """
-    check_rewards(reward_N)
     check_lengths(lengths_N, old_T, reference_T)
     if reward_N.shape != lengths_N.shape:
         raise ValueError(f"{len(reward_N)} rewards for {len(lengths_N)} completions")
+    check_rewards(reward_N)
     penalty_T = -kl_weight * (old_T - reference_T).detach()
     return penalty_T.index_add(0, lengths_N.cumsum(0) - 1, reward_N.to(penalty_T.dtype))
 
@@ -355,6 +357,7 @@ def clipped_surrogate(
     policy_T: Tensor, old_T: Tensor, advantage_T: Tensor, clip_low: float, clip_high: float
 ) -> Surrogate:
     """Policy loss that gains nothing from a ratio beyond ``[1 - clip_low, 1 + clip_high]``."""
+    check_precision(policy_T=policy_T, old_T=old_T)
     old_T, advantage_T = old_T.detach(), advantage_T.detach()
     ratio_T = (policy_T - old_T).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
     free_T = -advantage_T * ratio_T
@@ -387,7 +390,7 @@ def entropy(logits_CV: Tensor) -> Tensor:
         >>> entropy(torch.zeros(1, 4))
         tensor([1.3863])
     """
-    logprobs_CV = functional.log_softmax(logits_CV, -1)
+    logprobs_CV = functional.log_softmax(widened(logits_CV), -1)
     probs_CV = logprobs_CV.exp()
     # A token of probability 0 adds nothing; 0 times its log would be no number.
     return -(probs_CV * logprobs_CV.masked_fill(probs_CV == 0, 0)).sum(-1)
@@ -400,11 +403,12 @@ def check_lengths(lengths_N: Tensor, *tokens_T: Tensor) -> None:
         TrainingError: If a completion is empty.
         ValueError: If the lengths do not add up to the tokens, or shapes differ.
     """
+    tokens = int(lengths_N.sum())
     shapes = sorted({tuple(one.shape) for one in tokens_T})
-    if shapes != [(int(lengths_N.sum()),)]:
+    if shapes != [(tokens,)]:
         raise ValueError(
-            f"the completions have {int(lengths_N.sum())} tokens, but the numbers per token have "
-            f"the shapes {shapes}"
+            f"the completions have {tokens} tokens, but the numbers per token have the shapes "
+            f"{shapes}"
         )
     empty = torch.nonzero(lengths_N < 1).flatten().tolist()
     if empty:

@@ -1,10 +1,11 @@
 """What an objective is given, and what it returns.
 
-Shapes: S predictions, D model width, K channels.
+Shapes: S predictions, A branches, R records, D model width, K channels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +13,31 @@ import torch
 from torch import Tensor
 
 from danlu.models.head import OutputHead, WeightedNll
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """The branches of a pack as answers to be compared; A of them, all of a record together.
+
+    Attributes:
+        record: int64 ``(A,)``: which of the pack's records each answers, from 0.
+        records: How many records there are, R.
+        channel: int64 ``(A,)``: index of its task type.
+        rank: int64 ``(A,)``: 1 is the best; 0 where there is none.
+        score: ``(A,)``: in the data, higher is better; NaN where there is none.
+        label: int64 ``(A,)``: 1 thumbs up, -1 thumbs down, 0 neither.
+        reference: ``(A,)``: log-probability under the reference, in nats; NaN without one.
+        readout: ``(A, C)``: what a readout head says of its last token; None without a head.
+    """
+
+    record: Tensor
+    records: int
+    channel: Tensor
+    rank: Tensor
+    score: Tensor
+    label: Tensor
+    reference: Tensor
+    readout: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +49,11 @@ class Predictions:
         target: int64 ``(S,)``: the token to be predicted.
         weight: float32 ``(S,)``: its weight in the loss.
         channel: int64 ``(S,)``: index of its task type.
-        branch: int64 ``(S,)``: index of its branch in the step.
+        branch: int64 ``(S,)``: which of the pack's branches it belongs to.
         channels: How many task types there are.
         head: Turns hidden states into scores.
+        answers: The pack's branches, for objectives that compare them.
+        baseline: ``()``: what a whole step has in common (``kto``); None without.
     """
 
     hidden_SD: Tensor
@@ -35,6 +63,8 @@ class Predictions:
     branch: Tensor
     channels: int
     head: OutputHead
+    answers: Answers
+    baseline: Tensor | None = None
 
     def weighted_nll(self) -> WeightedNll:
         """Sum ``weight * nll``; the cheapest way for an objective that is linear in nll."""
@@ -44,21 +74,39 @@ class Predictions:
         """Return ``(S,)`` log-probabilities, each differentiable, for any other objective."""
         return self.head.logprobs(self.hidden_SD, self.target)
 
+    def answer_logprobs(self) -> Tensor:
+        """Return ``(A,)`` log-probabilities of whole answers, each differentiable, in nats."""
+        return self.per_answer(self.logprobs())
+
+    def answer_tokens(self) -> Tensor:
+        """Return ``(A,)``: how many tokens of each answer are predicted."""
+        return self.per_answer(torch.ones_like(self.weight))
+
+    def per_answer(self, values_S: Tensor) -> Tensor:
+        """Add up values of predictions per answer, ``(A,)``."""
+        total = values_S.new_zeros(len(self.answers.record))
+        return total.index_add(0, self.branch, values_S)
+
+    def by_channel(self, values_A: Tensor) -> Tensor:
+        """Add up values of answers per channel, ``(K,)``, detached."""
+        return sum_by_channel(values_A.detach(), self.answers.channel, self.channels)
+
+    def tokens_by_channel(self) -> Tensor:
+        """Count scored tokens per channel, ``(K,)``."""
+        return sum_by_channel(torch.ones_like(self.weight), self.channel, self.channels)
+
 
 class ChannelSums(NamedTuple):
     """Sums per channel, kept apart until they are divided once per logging step.
 
     Attributes:
         loss: ``()``: numerator of the step's loss, differentiable.
-        nats: float64 ``(K,)``: weighted nll.
-        weight: float64 ``(K,)``: total weight.
-        tokens: float64 ``(K,)``: scored tokens.
+        totals: float64 ``(K,)`` each: what an objective's ``metrics`` are made of, by name, with
+            ``tokens`` (scored tokens) among them; the same names for every pack.
     """
 
     loss: Tensor
-    nats: Tensor
-    weight: Tensor
-    tokens: Tensor
+    totals: Mapping[str, Tensor]
 
 
 def sum_by_channel(values_S: Tensor, channel_S: Tensor, channels: int) -> Tensor:

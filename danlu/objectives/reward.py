@@ -11,6 +11,10 @@ next among those left, and so on to the last:
     loss = sum_i [log sum_{j = i or j worse than i} exp(score_j) - score_i]
 
 A list of two is a pair: log(exp a + exp b) - a = -log s(a - b), and the last choice is free.
+Margins are asked against each rival, as against the rejected answer of a pair (softmax-margin,
+Gimpel and Smith 2010, aclanthology.org/N10-1112):
+
+    loss = sum_i log[1 + sum_{j worse than i} exp(score_j + m_ij - score_i)]
 
 Shapes: P pairs, N answers, G groups (lists).
 """
@@ -25,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from danlu.errors import TrainingError
-from danlu.objectives.limits import check_choice, check_number
+from danlu.objectives.limits import check_choice, check_number, widened
 from danlu.objectives.pairs import PairTerms, pair_terms
 
 
@@ -100,6 +104,7 @@ class Reward:
                 "each pair needs two scores; shapes are "
                 f"{tuple(chosen_P.shape)} and {tuple(rejected_P.shape)}"
             )
+        chosen_P, rejected_P = widened(chosen_P), widened(rejected_P)
         gap_P = chosen_P - rejected_P
         if self.margin_weight:
             gap_P = gap_P - self.margin_weight * _checked_gaps(score_gap_P, gap_P)
@@ -109,7 +114,12 @@ class Reward:
         return pair_terms(loss_P, chosen_P, rejected_P)
 
     def list_terms(
-        self, scores_N: Tensor, group_N: Tensor, rank_N: Tensor, groups: int
+        self,
+        scores_N: Tensor,
+        group_N: Tensor,
+        rank_N: Tensor,
+        groups: int,
+        data_score_N: Tensor | None = None,
     ) -> ListTerms:
         """Score each ranked list; answers may come in any order.
 
@@ -118,10 +128,13 @@ class Reward:
             group_N: int64: the list it belongs to, from 0 to ``groups - 1``.
             rank_N: Its rank in the list, 1 (or the least number) is the best; only order counts.
             groups: How many lists there are.
+            data_score_N: Its score in the data; needed where ``margin_weight`` is above 0.
 
         Raises:
-            ValueError: If shapes differ.
-            TrainingError: If a list has tied ranks and ties are refused, or nothing to compare.
+            ValueError: If shapes differ, or ``data_score_N`` is missing.
+            TrainingError: If a list has tied ranks and ties are refused, or nothing to compare, or
+                a data score is not finite or lower than that of a worse answer: the data contradict
+                themselves.
         """
         if not scores_N.shape == group_N.shape == rank_N.shape or scores_N.dim() != 1:
             raise ValueError(
@@ -136,13 +149,18 @@ class Reward:
         tied_NN = same_NN & ~itself_NN & (rank_N.unsqueeze(0) == rank_N.unsqueeze(1))
         self._check_lists(_group_sum(tied_NN.sum(1), group_N, groups), pairs_G)
 
-        rivals_NN = scores_N.unsqueeze(0).masked_fill(~(worse_NN | itself_NN), -torch.inf)
-        loss_G = _group_sum(torch.logsumexp(rivals_NN, 1) - scores_N, group_N, groups)
+        scores_N = widened(scores_N)
+        behind_NN = scores_N.unsqueeze(0) - scores_N.unsqueeze(1)
+        above_NN = -behind_NN.detach()
+        if self.margin_weight:
+            gap_NN = _checked_list_gaps(data_score_N, scores_N, group_N, worse_NN, groups)
+            behind_NN = behind_NN + self.margin_weight * gap_NN
+        rivals_NN = behind_NN.masked_fill(~(worse_NN | itself_NN), -torch.inf)
+        loss_G = _group_sum(torch.logsumexp(rivals_NN, 1), group_N, groups)
         if self.centering:
             answers_G = _group_sum(torch.ones_like(scores_N), group_N, groups)
             mean_G = _group_sum(scores_N, group_N, groups) / answers_G
             loss_G = loss_G + 4 * self.centering * mean_G**2
-        above_NN = (scores_N.unsqueeze(1) - scores_N.unsqueeze(0)).detach()
         return ListTerms(
             loss_G=loss_G,
             choices_G=_group_sum(worse_NN.any(1), group_N, groups),
@@ -183,3 +201,23 @@ def _checked_gaps(score_gap_P: Tensor | None, like_P: Tensor) -> Tensor:
             "rejected one. Swap them, remove the pair, or set objective.margin_weight to 0."
         )
     return score_gap_P.to(like_P.dtype)
+
+
+def _checked_list_gaps(
+    data_score_N: Tensor | None, like_N: Tensor, group_N: Tensor, worse_NN: Tensor, groups: int
+) -> Tensor:
+    """Return by how much the data score of each answer, a row, is above that of each other."""
+    if data_score_N is None or data_score_N.shape != like_N.shape:
+        shape = None if data_score_N is None else tuple(data_score_N.shape)
+        raise ValueError(f"margin_weight needs a data score per answer; its shape is {shape}")
+    gap_NN = data_score_N.unsqueeze(1) - data_score_N.unsqueeze(0)
+    wrong = torch.nonzero(worse_NN & ~((gap_NN >= 0) & torch.isfinite(gap_NN))).tolist()
+    if wrong:
+        better, worse = wrong[0]
+        raise TrainingError(
+            f"list {int(group_N[better])} of {groups} ranks an answer with the data score "
+            f"{data_score_N[better].item()} above one with {data_score_N[worse].item()}; a better "
+            "answer must score at least as high. Mend the ranks, remove the record, or set "
+            "objective.margin_weight to 0."
+        )
+    return gap_NN.to(like_N.dtype)

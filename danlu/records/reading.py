@@ -82,6 +82,7 @@ class Reading(Iterator[Record]):
         self._rejected = rejected
         self._ids = Ids()
         self._files_read = 0
+        self.source_number = 0
         self._records = self._read([self._plan(source) for source in sources])
 
     def __iter__(self) -> Self:
@@ -101,7 +102,8 @@ class Reading(Iterator[Record]):
         return _Plan(source, files, chosen)
 
     def _read(self, plans: Sequence[_Plan]) -> Iterator[Record]:
-        for plan in plans:
+        for number, plan in enumerate(plans):
+            self.source_number = number
             before, rejected_before = self.record_count, self.rejected_count
             for record in self._read_source(plan):
                 self.record_count += 1

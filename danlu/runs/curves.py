@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,24 @@ class Curve:
     y: tuple[float, ...]
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+
+    def mapped(self, change: Callable[[float], float | None]) -> Curve:
+        """Put every value through a rising function; points that it has no value for are left out.
+
+        Example:
+            >>> Curve((1, 2), (0.0, 1000.0)).mapped(lambda y: y + 1 if y < 10 else None)
+            Curve(x=(1,), y=(1.0,), low=(), high=())
+        """
+        rows = []
+        for step, *values in zip(self.x, self.y, *self._extremes(), strict=True):
+            changed = [new for value in values if (new := change(value)) is not None]
+            if len(changed) == len(values):
+                rows.append((step, *changed))
+        columns = list(zip(*rows, strict=True)) or [(), ()]
+        return Curve(*columns)
+
+    def _extremes(self) -> list[tuple[float, ...]]:
+        return [self.low, self.high] if self.low else []
 
     def for_page(self) -> dict[str, Any]:
         """Return the curve as the page's script reads it, in digits that a chart can show."""
@@ -154,12 +172,22 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """
     if not high > low:
         return [low]
-    rough = (high - low) / count
-    magnitude = 10.0 ** math.floor(math.log10(rough))
-    gap = next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= rough * 0.999)
+    gap = nice_gap(low, high, count)
     first, last = math.ceil(low / gap - 1e-9), math.floor(high / gap + 1e-9)
     digits = max(0, -math.floor(math.log10(gap)))
     return [round(index * gap, digits) for index in range(first, last + 1)]
+
+
+def nice_gap(low: float, high: float, count: int) -> float:
+    """Return 1, 2 or 5 times a power of ten that goes about ``count`` times into a range.
+
+    Example:
+        >>> nice_gap(0.13, 2.4, 5)
+        0.5
+    """
+    rough = (high - low) / count
+    magnitude = 10.0 ** math.floor(math.log10(rough))
+    return next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= rough * 0.999)
 
 
 def _short(value: float, digits: int) -> float:

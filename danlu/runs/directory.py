@@ -19,6 +19,7 @@ from danlu.runs.schema import (
     Resolved,
     Row,
     Sample,
+    ScoreRow,
     State,
     Status,
     Summary,
@@ -29,6 +30,7 @@ CONTENTS = (
     "resolved.json",
     "metrics.jsonl",
     "samples.jsonl",
+    "scores.jsonl",
     "rejected.jsonl",
     "dropped.jsonl",
     "summary.json",
@@ -282,6 +284,18 @@ class RunDirectory:
     def samples(self) -> list[Sample]:
         """Read ``samples.jsonl``; empty before it is written."""
         return list(files.read_rows(Sample, self.path / "samples.jsonl"))
+
+    def write_scores(self, rows: Iterable[ScoreRow]) -> None:
+        """Keep what a reward model gives the answers of the evaluation records."""
+        files.write_rows(self.path / "scores.jsonl", rows)
+
+    def scores(self) -> Iterator[ScoreRow]:
+        """Read ``scores.jsonl`` row by row; nothing where no reward model was trained.
+
+        Raises:
+            RunError: At the first broken line.
+        """
+        return files.read_rows(ScoreRow, self.path / "scores.jsonl")
 
     def write_dropped(self, drops: Iterable[Dropped]) -> None:
         """Keep what is not trained, with the reasons."""

@@ -14,12 +14,24 @@ from typing import Any
 from danlu.runs.directory import RunDirectory
 from danlu.runs.figures import Figures
 from danlu.runs.schema import Dropped, Rejected, Resolved, Sample, Summary
-from danlu.runs.wording import duration, loss, number, signed, size
+from danlu.runs.scores import Histogram, Scores
+from danlu.runs.wording import (
+    duration,
+    in_order,
+    loss,
+    metric,
+    metric_value,
+    number,
+    signed,
+    size,
+)
 
 REASONS = 20
 """Reasons of one kind on the page; the files have all."""
 _SOURCE = "data.train[]."
 """Under this path the settings of one data source are described."""
+SCORE_PANELS = 12
+"""Task types whose scores are drawn, those with the most records; ``scores.jsonl`` has all."""
 DIFF_TOKENS = 400
 DIFF_LIKENESS = 0.5
 """Answers less alike than this are not compared word by word: nothing would be learned."""
@@ -33,6 +45,27 @@ class Tile:
     value: str
     note: str = ""
     before: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricView:
+    """One metric with its charts: ``metric-<index>`` in all, ``metric-<index>-types`` by type."""
+
+    id: str
+    title: str
+    unit: str
+    text: str
+    by_type: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreView:
+    """One histogram of scores: the chart ``scores-<index>``, and what it comes to."""
+
+    id: str
+    name: str
+    counts: str
+    on_top: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +134,34 @@ def banner(run: RunDirectory, found: Figures, resolved: Resolved | None) -> tupl
 
 def tiles(found: Figures, resolved: Resolved | None, summary: Summary | None) -> list[Tile]:
     """Return the figures at the top; those not known yet are left out."""
+    objective = resolved.objective if resolved else "nll"
+    return [
+        *_loss_tiles(found),
+        *_metric_tiles(found, objective),
+        *_size_tiles(found, resolved, summary),
+    ]
+
+
+def _loss_tiles(found: Figures) -> list[Tile]:
     result = []
     for span, name in ((found.train, "Train loss"), (found.eval, "Eval loss")):
         if span is None:
             continue
-        change = f"{signed(span.change)} ({span.change / span.first:+.0%})" if span.first else ""
+        change = signed(span.change)
+        if span.first > 0:
+            change += f" ({span.change / span.first:+.0%})"
         note = change.replace("(-", "(−") if span.rows > 1 else ""
         if name == "Eval loss" and found.best_eval_step is not None:
             best = f"best {loss(found.best_eval_loss)} at step {found.best_eval_step:,}"
             note = f"{best}" if not note else f"{note}, {best}"
         before = loss(span.first) if span.rows > 1 else ""
         result.append(Tile(name, loss(span.last), note, before))
+    return result
+
+
+def _size_tiles(found: Figures, resolved: Resolved | None, summary: Summary | None) -> list[Tile]:
+    """Say how much was trained, for how long, at what cost."""
+    result = []
     records = summary.records if summary else sum(resolved.records.values()) if resolved else None
     if records:
         note = f"{found.epoch:.3g} epochs, {len(found.task_types)} task types"
@@ -131,6 +181,47 @@ def tiles(found: Figures, resolved: Resolved | None, summary: Summary | None) ->
     if summary and summary.peak_bytes is not None:
         result.append(Tile("Peak memory", size(summary.peak_bytes), _parameters(summary)))
     return result
+
+
+def _metric_tiles(found: Figures, objective: str) -> list[Tile]:
+    """Say what the objective's metrics come to: on evaluation records, if there are any."""
+    result = []
+    for name in in_order(found.metric_names):
+        train, evaluated = (found.metrics[split].get(name) for split in ("train", "eval"))
+        span = evaluated or train
+        if span is None:
+            continue
+        note = ""
+        if evaluated and train:
+            note = f"train {metric_value(train.first)} → {metric_value(train.last)}"
+        before = metric_value(span.first) if span.rows > 1 else ""
+        label = f"{metric(name, objective).title}, {'eval' if evaluated else 'train'}"
+        result.append(Tile(label, metric_value(span.last), note, before))
+    return result
+
+
+def metric_views(found: Figures, objective: str) -> list[MetricView]:
+    """Return the headings of the metrics' charts, in the order of the script's data."""
+    views = []
+    for index, name in enumerate(in_order(found.metric_names)):
+        words = metric(name, objective)
+        text = f"{words.meaning} {words.watch}".strip()
+        told = [name in spans for one in found.task_types for spans in one.metrics.values()]
+        by_type = len(found.task_types) > 1 and any(told)
+        views.append(MetricView(f"metric-{index}", words.title, words.unit, text, by_type))
+    return views
+
+
+def score_views(scores: Scores | None) -> list[ScoreView]:
+    """Return the headings of the histograms, in all first; the largest task types, by name."""
+    if scores is None:
+        return []
+    types = list(enumerate(scores.task_types, start=1))
+    if len(types) == 1:
+        types = []
+    largest = sorted(types, key=lambda item: -item[1].records)[:SCORE_PANELS]
+    shown = [(0, scores.overall), *sorted(largest, key=lambda item: item[0])]
+    return [_score_view(index, histogram) for index, histogram in shown]
 
 
 def before_after(more: dict[str, Any]) -> list[tuple[str, int, int, int]]:
@@ -234,6 +325,19 @@ def commands(run: RunDirectory) -> list[tuple[str, str]]:
 
 
 # Inner -----------------------------------------------------------------------------------
+
+
+def _score_view(index: int, histogram: Histogram) -> ScoreView:
+    counts = (
+        f"{sum(histogram.best):,} best, mean {metric_value(histogram.best_mean)}; "
+        f"{sum(histogram.others):,} others, mean {metric_value(histogram.others_mean)}"
+    )
+    on_top = ""
+    if histogram.records:
+        share = histogram.on_top / histogram.records
+        records = f"{histogram.on_top:,} of {histogram.records:,} records"
+        on_top = f"A best answer is on top in {records} ({share:.0%})."
+    return ScoreView(f"scores-{index}", histogram.name, counts, on_top)
 
 
 def _parameters(summary: Summary) -> str:

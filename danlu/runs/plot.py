@@ -1,12 +1,14 @@
 """``loss.png``: the loss in all and per task type as one picture, for a chat or a slide.
 
+Between them stand the metrics that are read beside the loss, such as accuracy and margin.
+
 Drawn with Pillow: a tenth of matplotlib's size and start-up time, and nothing here needs more.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,9 +21,10 @@ from danlu.runs.curves import (
     nice_ticks,
     smoothed,
 )
-from danlu.runs.figures import figures
+from danlu.runs.figures import PERPLEXITY, Figures
 from danlu.runs.fonts import Typeface
-from danlu.runs.history import History
+from danlu.runs.history import History, Numbers
+from danlu.runs.schema import Split
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -33,11 +36,12 @@ MAIN_HEIGHT = 560
 SMALL_HEIGHT = 250
 GAP = 28
 MAX_PANELS = 16
+MAX_METRICS = 3
 SMALL_POINTS = 300
 FINE = 2
 """Everything is drawn this much larger and reduced, which smooths the edges."""
 
-PAPER, INK, MUTED, GRID = "#ffffff", "#23211e", "#75706a", "#e9e4dc"
+PAPER, INK, MUTED, GRID, MARK = "#ffffff", "#23211e", "#75706a", "#e9e4dc", "#b9b2a7"
 TRAIN, TRAIN_FAINT, EVAL = "#b8402a", "#f0d3cc", "#1d6f80"
 
 
@@ -47,26 +51,34 @@ class Panel:
 
     Attributes:
         title: What is shown.
-        train: The training loss; None if there is none.
-        eval: The evaluation loss; None if there is none.
+        train: The training loss or metric; None if there is none.
+        eval: That of the evaluation; None if there is none.
         last_step: Right end of the x axis.
-        last_loss: The training loss at the end, as figures have it.
-        marks: Ends of epochs, as ``(step, epochs done)``.
+        last: The training value at the end, as figures have it.
+        epochs: Ends of epochs, as ``(step, epochs done)``.
+        mark: A value that gets a line, with the line's name.
+        write: Writes a value.
     """
 
     title: str
     train: Curve | None
     eval: Curve | None
     last_step: float
-    last_loss: float | None = None
-    marks: Sequence[tuple[float, int]] = ()
+    last: float | None = None
+    epochs: Sequence[tuple[float, int]] = ()
+    mark: tuple[float, str] | None = None
+    write: Callable[[float], str] = wording.loss
 
 
-def loss_png(history: History, *, title: str, subtitle: str) -> bytes:
+def loss_png(
+    history: History, found: Figures, objective: str, *, title: str, subtitle: str
+) -> bytes:
     """Draw the loss as a PNG: in all above, one small panel per task type below.
 
     Args:
         history: The metrics; none at all gives a picture that says so.
+        found: What they come to.
+        objective: What is minimised.
         title: Name of the run.
         subtitle: Model, method, state.
 
@@ -76,21 +88,20 @@ def loss_png(history: History, *, title: str, subtitle: str) -> bytes:
     """
     from PIL import Image, ImageDraw
 
-    found = figures(history)
-    last = {figures.name: figures.train.last for figures in found.task_types if figures.train}
     names = [figures.name for figures in found.task_types]
     shown = names[:MAX_PANELS] if len(names) > 1 else []
+    metrics = _metric_panels(history, found, objective)
     columns = 2 if len(shown) == 2 else min((4, 3), key=lambda count: -len(shown) % count)
-    lines = -(-len(shown) // columns)
+    lines = bool(metrics) + -(-len(shown) // columns)
     height = HEADER + MAIN_HEIGHT + lines * (SMALL_HEIGHT + GAP) + MARGIN
     image = Image.new("RGB", (WIDTH * FINE, height * FINE), PAPER)
     pen = Pen(ImageDraw.Draw(image), Typeface())
     pen.text(MARGIN, 30, pen.face.legible(title, "run"), 30, INK)
     pen.text(MARGIN, 70, pen.face.legible(subtitle, ""), 17, MUTED)
     main = Panel(
-        "Loss, nats per token",
-        bucketed(history.losses["train"].loss),
-        bucketed(history.losses["eval"].loss),
+        wording.loss_title(objective),
+        bucketed(history.overall["train"].column("loss")),
+        bucketed(history.overall["eval"].column("loss")),
         found.step,
         found.train.last if found.train else None,
         epoch_marks(history.epochs),
@@ -98,17 +109,23 @@ def loss_png(history: History, *, title: str, subtitle: str) -> bytes:
     _draw_panel(pen, main, (MARGIN, HEADER, WIDTH - MARGIN, HEADER + MAIN_HEIGHT), 17)
     if found.train:
         _draw_legend(pen, WIDTH - MARGIN, 76, found.eval is not None)
-    width = (WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns
-    for index, name in enumerate(shown):
-        left = MARGIN + index % columns * (width + GAP)
-        top = HEADER + MAIN_HEIGHT + GAP + index // columns * (SMALL_HEIGHT + GAP)
-        label = pen.face.legible(name, f"task type {index + 1}")
-        train, evals = (
-            bucketed(types[name].loss, SMALL_POINTS) if name in types else None
-            for types in history.task_types.values()
+    top = HEADER + MAIN_HEIGHT + GAP
+    if metrics:
+        _draw_row(pen, metrics, top, max(2, len(metrics)))
+        top += SMALL_HEIGHT + GAP
+    suffix = ", loss" if metrics else ""
+    panels = [
+        Panel(
+            pen.face.legible(one.name, f"task type {index}") + suffix,
+            *_curves({split: types.get(one.name) for split, types in history.task_types.items()}),
+            found.step,
+            one.train.last if one.train else None,
         )
-        panel = Panel(label, train, evals, found.step, last.get(name))
-        _draw_panel(pen, panel, (left, top, left + width, top + SMALL_HEIGHT), 14)
+        for index, one in enumerate(found.task_types[: len(shown)], start=1)
+    ]
+    for first in range(0, len(panels), columns):
+        _draw_row(pen, panels[first : first + columns], top, columns)
+        top += SMALL_HEIGHT + GAP
     notes = []
     if len(names) > len(shown) > 0:
         notes.append(f"{len(names) - len(shown)} more task types are in report.html.")
@@ -118,6 +135,50 @@ def loss_png(history: History, *, title: str, subtitle: str) -> bytes:
     buffer = io.BytesIO()
     image.reduce(FINE).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
+
+
+def _metric_panels(history: History, found: Figures, objective: str) -> list[Panel]:
+    """Return a panel per metric that stands beside the loss, and says something else."""
+    panels = []
+    told = {*found.metrics["train"], *found.metrics["eval"]} - {PERPLEXITY}
+    for name in wording.headlines(told)[:MAX_METRICS]:
+        words = wording.metric(name, objective)
+        last = found.metrics["train"].get(name)
+        panels.append(
+            Panel(
+                f"{words.title}, {words.unit}" if words.unit else words.title,
+                *_curves(history.overall, name),
+                found.step,
+                last.last if last else None,
+                mark=words.mark,
+                write=_plain,
+            )
+        )
+    return panels
+
+
+def _curves(
+    numbers: Mapping[Split, Numbers | None], name: str = "loss"
+) -> tuple[Curve | None, Curve | None]:
+    """Return the small curves of one number, of training and evaluation."""
+    train, evals = (
+        bucketed(one.column(name), SMALL_POINTS) if one else None
+        for one in (numbers["train"], numbers["eval"])
+    )
+    return train, evals
+
+
+def _plain(value: float) -> str:
+    """Write a metric with the minus that every font has."""
+    return wording.metric_value(value).replace("−", "-")
+
+
+def _draw_row(pen: Pen, panels: Sequence[Panel], top: float, columns: int) -> None:
+    """Draw small panels side by side."""
+    width = (WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns
+    for index, panel in enumerate(panels):
+        left = MARGIN + index * (width + GAP)
+        _draw_panel(pen, panel, (left, top, left + width, top + SMALL_HEIGHT), 14)
 
 
 class Pen:
@@ -203,7 +264,12 @@ def _draw_panel(pen: Pen, panel: Panel, box: tuple[float, float, float, float], 
     for tick in (step for step in steps if step == int(step)):
         name = f"step {tick:,.0f}" if tick == steps[-1] and size > 15 else f"{tick:,.0f}"
         pen.text(axes.place(tick, axes.low)[0], axes.bottom + size, name, size - 2, MUTED, "mm")
-    _draw_epochs(pen, axes, panel.marks, size - 3)
+    _draw_epochs(pen, axes, panel.epochs, size - 3)
+    if panel.mark:
+        value, name = panel.mark
+        y = axes.place(0, value)[1]
+        pen.line([(axes.left, y), (axes.right, y)], MARK, 1)
+        pen.text(axes.right, y - size * 0.7, name, size - 2, MUTED, "rm")
     if panel.train:
         _draw_train(pen, axes, panel.train, 2.4 if size > 15 else 2.0)
     if panel.eval:
@@ -218,8 +284,9 @@ def _axes(
     curves: Sequence[Curve], panel: Panel, box: tuple[float, float, float, float], size: int
 ) -> Axes:
     left, top, right, bottom = box
-    low = min(min(found.low or found.y) for found in curves)
-    high = max(max(found.high or found.y) for found in curves)
+    marks = [panel.mark[0]] if panel.mark else []
+    low = min([*marks, *(min(found.low or found.y) for found in curves)])
+    high = max([*marks, *(max(found.high or found.y) for found in curves)])
     room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
     low = max(0.0, low - room) if low >= 0 else low - room
     return Axes(
@@ -253,10 +320,10 @@ def _draw_train(pen: Pen, axes: Axes, train: Curve, width: float) -> None:
 
 
 def _draw_last_values(pen: Pen, axes: Axes, panel: Panel, size: int) -> None:
-    """Write the last losses where the axis has them, moved apart where they would overlap."""
-    losses = [(panel.last_loss, TRAIN), (panel.eval.y[-1] if panel.eval else None, EVAL)]
-    labels = [(axes.place(0, value)[1], wording.loss(value), color)
-              for value, color in losses if value is not None]  # fmt: skip
+    """Write the last values where the axis has them, moved apart where they would overlap."""
+    values = [(panel.last, TRAIN), (panel.eval.y[-1] if panel.eval else None, EVAL)]
+    labels = [(axes.place(0, value)[1], panel.write(value), color)
+              for value, color in values if value is not None]  # fmt: skip
     labels.sort()
     if len(labels) == 2 and labels[1][0] - labels[0][0] < size * 1.15:
         middle = (labels[0][0] + labels[1][0]) / 2

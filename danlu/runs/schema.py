@@ -40,14 +40,16 @@ class ChannelMetrics(Row):
     """The part of one task type in a metrics row.
 
     Attributes:
-        loss: Weighted mean negative log-likelihood in nats per token.
+        loss: What was minimised; of ``nll`` the weighted mean in nats per token.
         tokens: Supervised tokens since the last row.
         records: Records since the last row.
+        metrics: What else the objective reports: ``accuracy``, ``margin`` ...
     """
 
     loss: float
     tokens: int = Field(ge=0)
     records: int = Field(ge=0)
+    metrics: dict[str, float] = {}
 
 
 class MetricsRow(Row):
@@ -57,13 +59,14 @@ class MetricsRow(Row):
         step: Optimizer steps done; 0 for an evaluation before the first step.
         epoch: Passes over the data, as a fraction.
         split: ``train`` or ``eval``.
-        loss: Weighted mean negative log-likelihood in nats per token.
+        loss: What was minimised; of ``nll`` the weighted mean in nats per token.
         learning_rate: Of the last step; None for an evaluation.
         grad_norm: Before clipping, of the last step; None for an evaluation.
         tokens_per_second: Unique tokens computed per second.
         unique_tokens: Tokens computed, each shared prefix once.
         supervised_tokens: Tokens with a weight in the loss.
         channels: The same per task type.
+        metrics: What else the objective reports: ``accuracy``, ``margin`` ...
         elapsed_s: Seconds of training since the run began, pauses between resumes left out.
 
     Example:
@@ -82,6 +85,7 @@ class MetricsRow(Row):
     unique_tokens: int = Field(0, ge=0)
     supervised_tokens: int = Field(0, ge=0)
     channels: dict[Text, ChannelMetrics] = {}
+    metrics: dict[str, float] = {}
     elapsed_s: float = Field(0.0, ge=0)
 
 
@@ -101,6 +105,24 @@ class Sample(Row):
     before: Text | None = None
     after: Text | None = None
     reference: Text | None = None
+
+
+class ScoreRow(Row):
+    """What a reward model made of one answer of an evaluation record.
+
+    Attributes:
+        record: Id of the record.
+        task_type: Its task type.
+        response: Index of the answer among the record's responses.
+        rank: Its rank in the data; the least of a record is its best.
+        score: What the model gives it.
+    """
+
+    record: Text
+    task_type: Text
+    response: int = Field(ge=0)
+    rank: int
+    score: float
 
 
 class Dropped(Row):
@@ -197,6 +219,22 @@ class Resolved(Row):
     records: dict[Text, int] = {}
     eval_records: dict[Text, int] = {}
 
+    @property
+    def objective(self) -> str:
+        """What is minimised; ``nll`` where the recipe names nothing else.
+
+        Example:
+            >>> environment = Environment(versions={}, platform="Linux", cpu_count=2)
+            >>> Resolved(recipe={"objective": {"name": "dpo"}}, environment=environment).objective
+            'dpo'
+        """
+        return str(self.recipe.get("objective", {}).get("name", "nll"))
+
+    @property
+    def documents(self) -> bool:
+        """Whether plain text is learned, whose loss is also told as perplexity."""
+        return bool(self.recipe.get("sequences", {}).get("documents", False))
+
 
 class Summary(Row):
     """``summary.json``: a finished run in one object; further keys are welcome and kept.
@@ -205,6 +243,7 @@ class Summary(Row):
         name: Name of the run.
         model: The model that was tuned, as the recipe names it.
         method: ``lora`` or ``full``.
+        objective: What was minimised; None in a run of an earlier version.
         steps: Optimizer steps done.
         epochs: Passes over the data.
         records: Training records; each counts once, whatever the epochs.
@@ -219,6 +258,11 @@ class Summary(Row):
         last_eval_loss: Evaluation loss at the end.
         best_eval_loss: The lowest evaluation loss.
         best_eval_step: The step that had it.
+        first_metrics: What else the objective reports of training (``accuracy``, ``margin`` ...),
+            at the start.
+        last_metrics: The same at the end.
+        first_eval_metrics: Of the evaluation, at the start.
+        last_eval_metrics: Of the evaluation, at the end.
         trainable_parameters: Parameters that move.
         total_parameters: All parameters.
         peak_bytes: The most memory held, of the device if there is one, else of the process.
@@ -229,6 +273,7 @@ class Summary(Row):
     name: Text
     model: Text
     method: str
+    objective: str | None = None
     steps: int = Field(ge=0)
     epochs: float = Field(ge=0)
     records: int = Field(ge=0)
@@ -243,6 +288,10 @@ class Summary(Row):
     last_eval_loss: float | None = None
     best_eval_loss: float | None = None
     best_eval_step: int | None = None
+    first_metrics: dict[str, float] = {}
+    last_metrics: dict[str, float] = {}
+    first_eval_metrics: dict[str, float] = {}
+    last_eval_metrics: dict[str, float] = {}
     trainable_parameters: int | None = Field(None, ge=0)
     total_parameters: int | None = Field(None, ge=0)
     peak_bytes: int | None = Field(None, ge=0)

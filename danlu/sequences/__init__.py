@@ -4,6 +4,7 @@ The only place that renders, tokenises, shifts, truncates or packs. Nothing here
 loads models or computes a loss; and but for ``forest.py`` nothing here imports torch.
 """
 
+from danlu.sequences.answers import answers_of
 from danlu.sequences.branch import Branch
 from danlu.sequences.branches import TurnText, turns
 from danlu.sequences.encode import encode_completion, encode_prompt
@@ -22,6 +23,7 @@ __all__ = [
     "Drop",
     "PreparedData",
     "TurnText",
+    "answers_of",
     "encode_completion",
     "encode_prompt",
     "explain_rows",

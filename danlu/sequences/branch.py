@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+NO_RANK = 0
+UP, DOWN, NO_LABEL = 1, -1, 0
+
+
+class Verdict(NamedTuple):
+    """What is said of an answer.
+
+    Attributes:
+        rank: 1 is the best; ``NO_RANK`` if there is none.
+        score: Higher is better; NaN if there is none.
+        label: ``UP``, ``DOWN`` or ``NO_LABEL``.
+    """
+
+    rank: int = NO_RANK
+    score: float = math.nan
+    label: int = NO_LABEL
+
+
+UNJUDGED = Verdict()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,6 +42,9 @@ class Branch:
         branch: Index of the branch within its record.
         channel: Index of the record's task type.
         prompt_tokens: How many leading tokens are prompt.
+        verdict: How good the completion is, where it is one of several to be compared.
+        reference: Log-probability in nats of the completion's tokens under the reference model;
+            NaN where there is none.
     """
 
     input_ids: NDArray[np.int32]
@@ -28,3 +53,5 @@ class Branch:
     branch: int
     channel: int
     prompt_tokens: int
+    verdict: Verdict = UNJUDGED
+    reference: float = math.nan

@@ -13,13 +13,14 @@ their branches only share a shorter prefix.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from danlu.config.recipe import SequencesSection
 from danlu.errors import RecordError, TemplateError
 from danlu.records.record import TEXT_ROLE, Record
 from danlu.sequences.prepared import Drop
+from danlu.sequences.reasoning import with_reasoning
 from danlu.sequences.stop import role_is_rendered
 from danlu.sequences.template import ChatTemplate
 
@@ -81,6 +82,7 @@ def record_turns(
 def _record_turns(
     record: Record, template: ChatTemplate, settings: SequencesSection, drops: list[Drop]
 ) -> list[TurnText]:
+    record = replace(record, messages=with_reasoning(record.messages, settings.reasoning))
     answers = [k for k, message in enumerate(record.messages) if message.role == "assistant"]
     candidates = answers if settings.turns == "all" else answers[-1:]
     # With train_on_prompt a turn of weight 0 stays a branch: its prompt is trained, its answer not.
@@ -211,7 +213,8 @@ def _nothing(record: Record, answers: Sequence[int]) -> Drop:
     if all(message.role == TEXT_ROLE for message in record.messages) and not record.responses:
         raise RecordError(
             f"This is plain text for pre-training, from {record.source or 'an unnamed source'}; "
-            "supervised tuning needs conversations, or prompts and completions.",
+            "supervised tuning needs conversations, or prompts and completions. Set "
+            "sequences.documents: true to learn it whole.",
             where=f"record {record.id}",
         )
     if not answers:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from danlu.config.recipe import SequencesSection
 from danlu.errors import RecordError
+from danlu.sequences.answers import NOTHING_TO_COMPARE, Answers
 from danlu.sequences.branches import NOTHING_TO_LEARN
 from danlu.sequences.chunks import Chunk
 from danlu.sequences.documents import Ends, cut_documents
-from danlu.sequences.lengths import Fit, describe_fit, fit_lengths
+from danlu.sequences.lengths import Fit, describe_fit, fit_lengths, same_prompts
 from danlu.sequences.prepared import Drop, PreparedData, empty_columns
 from danlu.sequences.storage import Columns, Strings, offsets_of, ranges
 from danlu.sequences.template import ChatTemplate
@@ -25,6 +28,8 @@ from danlu.sequences.weighting import (
 )
 
 Int64 = NDArray[np.int64]
+CONTENT = ("ids", "shape", "weight", "verdict", "records")
+"""What a fingerprint is made of, each hashed as it comes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +43,9 @@ class _Branches:
         weight: float64 ``(B,)``: message weights.
         record: int64 ``(B,)``: number in the chunk.
         branch: int64 ``(B,)``: number in the record.
+        rank: int32 ``(B,)``: as in ``PreparedData``, like the next two.
+        score: float32 ``(B,)``.
+        label: int8 ``(B,)``.
     """
 
     input_ids: NDArray[np.int32]
@@ -46,6 +54,9 @@ class _Branches:
     weight: NDArray[np.float64]
     record: Int64
     branch: Int64
+    rank: NDArray[np.int32]
+    score: NDArray[np.float32]
+    label: NDArray[np.int8]
 
     @property
     def record_offsets(self) -> Int64:
@@ -57,12 +68,11 @@ class _Branches:
         windows = cut_documents(
             self.input_ids, self.offsets, self.prompt_tokens, is_document, ends, max_length
         )
-        return _Branches(
+        return self._take(
+            windows.text,
             input_ids=windows.input_ids,
             offsets=windows.offsets,
             prompt_tokens=windows.prompt_tokens,
-            weight=self.weight[windows.text],
-            record=self.record[windows.text],
             branch=self.branch[windows.text] + windows.window,
         )
 
@@ -79,14 +89,19 @@ class _Branches:
     def select(self, keep: NDArray[np.bool_]) -> _Branches:
         """Return the branches to keep."""
         lengths = np.diff(self.offsets)[keep]
-        return _Branches(
+        return self._take(
+            np.flatnonzero(keep),
             input_ids=self.input_ids[ranges(self.offsets[:-1][keep], lengths)],
             offsets=offsets_of(lengths),
-            prompt_tokens=self.prompt_tokens[keep],
-            weight=self.weight[keep],
-            record=self.record[keep],
-            branch=self.branch[keep],
         )
+
+    def _take(self, which: Int64, **changed: NDArray[Any]) -> _Branches:
+        """Return the columns of some branches, with those that are given in place of theirs."""
+        per_branch = {
+            name: getattr(self, name)[which]
+            for name in ("prompt_tokens", "weight", "record", "branch", "rank", "score", "label")
+        }
+        return replace(self, **{**per_branch, **changed})
 
 
 class Builder:
@@ -96,12 +111,22 @@ class Builder:
         settings: The recipe's ``sequences``.
         columns: Where the arrays grow; the columns of ``COLUMNS``, still empty.
         ends: What stands around a document; None where there are no documents.
+        answers: Whether branches are answers to be compared or judged; None for turns.
     """
 
     def __init__(
-        self, settings: SequencesSection, columns: Columns, ends: Ends | None = None
+        self,
+        settings: SequencesSection,
+        columns: Columns,
+        ends: Ends | None = None,
+        answers: Answers | None = None,
     ) -> None:
+        if answers is not None:
+            # An answer's log-probability is a sum over its tokens, each counted once.
+            plain = {"weighting": "token", "train_on_prompt": False}
+            settings = settings.model_copy(update=plain)
         self._settings = settings
+        self._answers = answers
         self._ends = ends
         self._columns = columns
         self._columns.append(**empty_columns())
@@ -109,7 +134,7 @@ class Builder:
         self._tokens = self._branches = self._records = self._id_bytes = 0
         self._drops: list[Drop] = []
         self._records_read = 0
-        self._content = {name: hashlib.blake2b() for name in ("ids", "shape", "weight", "records")}
+        self._content = {name: hashlib.blake2b() for name in CONTENT}
 
     def add(self, chunk: Chunk, ids: NDArray[np.int32], offsets: Int64) -> None:
         """Add a chunk.
@@ -131,6 +156,9 @@ class Builder:
             weight=np.array(chunk.weight, np.float64),
             record=np.array(chunk.record, np.int64),
             branch=np.array(chunk.branch, np.int64),
+            rank=np.array([one.rank for one in chunk.verdict], np.int32),
+            score=np.array([one.score for one in chunk.verdict], np.float32),
+            label=np.array([one.label for one in chunk.verdict], np.int8),
         )
         if self._ends is not None and any(chunk.is_document):
             branches = branches.cut(
@@ -143,6 +171,10 @@ class Builder:
             self._note_unlearned(chunk, branches, learned)
             weights = weights[np.repeat(learned, np.diff(branches.offsets))]
             branches = branches.select(learned)
+        if self._answers == "compared":
+            comparable = self._comparable(chunk, branches)
+            weights = weights[np.repeat(comparable, np.diff(branches.offsets))]
+            branches = branches.select(comparable)
         if len(branches.record):
             self._append(chunk, branches, weights)
 
@@ -173,6 +205,8 @@ class Builder:
         prompt = branches.prompt_tokens
         completion = np.diff(branches.offsets) - prompt
         fit = fit_lengths(prompt, completion, self._settings)
+        if self._answers is not None:
+            fit = same_prompts(fit, branches.record)
         touched = np.flatnonzero(~fit.keep | (fit.from_prompt + fit.from_completion > 0))
         if not len(touched):
             return branches
@@ -192,6 +226,19 @@ class Builder:
             kept = bool(fit.keep[b])
             self._drops.append(Drop(record.id, record.task_type, number, reason, detail, kept))
         return branches.shortened(fit).select(fit.keep)
+
+    def _comparable(self, chunk: Chunk, branches: _Branches) -> NDArray[np.bool_]:
+        """Tell which branches are of a record that still has answers of two ranks."""
+        comparable = np.ones(len(branches.record), np.bool_)
+        for first, last in pairwise(branches.record_offsets.tolist()):
+            if len(set(branches.rank[first:last].tolist())) < 2:
+                comparable[first:last] = False
+                record, _ = chunk.records[branches.record[first]]
+                detail = "its other responses are left out, each with its own reason"
+                self._drops.append(
+                    Drop(record.id, record.task_type, None, NOTHING_TO_COMPARE, detail)
+                )
+        return comparable
 
     def _weights(self, branches: _Branches) -> NDArray[np.float64]:
         """Return the weights before anything is made to count equally."""
@@ -253,6 +300,9 @@ class Builder:
             branch_channel=channel,
             branch_index=branches.branch,
             prompt_tokens=branches.prompt_tokens,
+            branch_rank=branches.rank,
+            branch_score=branches.score,
+            branch_label=branches.label,
             record_offsets=self._branches + record_offsets[1:],
             record_channel=record_channel,
             record_position=np.array([position for _, position in records], np.int64),
@@ -265,6 +315,8 @@ class Builder:
         self._id_bytes += len(ids.text)
         self._content["ids"].update(branches.input_ids.data)
         self._content["weight"].update(branches.weight.data)
+        verdict = np.stack([branches.rank, branches.score.view(np.int32), branches.label])
+        self._content["verdict"].update(np.ascontiguousarray(verdict.T).data)
         shape = np.stack([np.diff(offsets), branches.prompt_tokens, branches.branch])
         self._content["shape"].update(np.ascontiguousarray(shape.T).data)
         # Each with its length before it, so that no two lists of names look alike.

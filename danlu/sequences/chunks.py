@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from danlu.config.recipe import SequencesSection
 from danlu.errors import TemplateError
 from danlu.records.record import Record
+from danlu.sequences.answers import Answers, record_answers
+from danlu.sequences.branch import UNJUDGED, Verdict
 from danlu.sequences.branches import NOTHING_TO_LEARN, TurnText, record_turns
 from danlu.sequences.documents import EMPTY_DOCUMENT
 from danlu.sequences.prepared import Drop
@@ -30,6 +32,7 @@ class Chunk:
         branch: Which of its record's trainable turns a branch is.
         weight: The branch's message weight.
         is_document: Whether it is a plain document, not yet cut into windows.
+        verdict: What is said of a branch that is an answer to be compared.
         drops: What was left out or cut so far.
         records_read: Records seen up to the end of this chunk, with those that were dropped.
     """
@@ -40,6 +43,7 @@ class Chunk:
     branch: list[int] = field(default_factory=list)
     weight: list[float] = field(default_factory=list)
     is_document: list[bool] = field(default_factory=list)
+    verdict: list[Verdict] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
     records_read: int = 0
 
@@ -50,6 +54,7 @@ def rendered(
     settings: SequencesSection,
     *,
     documents: bool = False,
+    answers: Answers | None = None,
 ) -> Iterator[Chunk]:
     """Render records, some at a time.
 
@@ -58,6 +63,7 @@ def rendered(
         template: For conversations; None where there are none.
         settings: The recipe's ``sequences``.
         documents: Whether plain text is taken as documents; it is refused otherwise.
+        answers: Take the responses of a record, not its turns.
 
     Raises:
         TemplateError: As ``branches.turns``, or if there is a conversation and no template.
@@ -65,15 +71,21 @@ def rendered(
     """
     chunk, characters, position = Chunk(), 0, -1
     for position, record in enumerate(records):
-        if documents and record.is_text:
-            texts = _document(record, chunk.drops)
+        if answers is not None:
+            needed = _needed(template, record)
+            texts = record_answers(record, needed, settings, answers, chunk.drops)
         else:
-            texts = record_turns(record, _needed(template, record), settings, chunk.drops)
-        for text in texts:
+            if documents and record.is_text:
+                plain = _document(record, chunk.drops)
+            else:
+                plain = record_turns(record, _needed(template, record), settings, chunk.drops)
+            texts = [(text, UNJUDGED) for text in plain]
+        for text, verdict in texts:
             chunk.texts += (text.prompt_text, text.completion_text)
             chunk.record.append(len(chunk.records))
             chunk.branch.append(text.branch)
             chunk.weight.append(text.weight)
+            chunk.verdict.append(verdict)
             chunk.is_document.append(documents and record.is_text)
             characters += len(text.prompt_text) + len(text.completion_text)
         if texts:

@@ -122,8 +122,9 @@ def cut_documents(
         is_document[text], np.minimum(lengths[text] - start, max_length), lengths[text]
     )
     has_bos = np.zeros(len(lengths), np.bool_)
-    if ends.bos is not None and len(input_ids):
-        has_bos = input_ids[offsets[:-1]] == ends.bos
+    if ends.bos is not None:
+        filled = lengths > 0
+        has_bos[filled] = input_ids[offsets[:-1][filled]] == ends.bos
     return Windows(
         input_ids=input_ids[ranges(offsets[text] + start, length)],
         offsets=offsets_of(length),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from danlu.config.recipe import SequencesSection
 from danlu.records.record import Record
-from danlu.sequences.branch import Branch
+from danlu.sequences.answers import Answers, record_answers
+from danlu.sequences.branch import DOWN, UP, Branch, Verdict
 from danlu.sequences.branches import TurnText, turns
 from danlu.sequences.lengths import COMPLETION_CUT, PROMPT_CUT
 from danlu.sequences.prepared import PreparedData
@@ -27,6 +29,7 @@ def explain_rows(
     tokenizer: PreTrainedTokenizerBase,
     template: ChatTemplate,
     settings: SequencesSection,
+    answers: Answers | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Describe every branch of prepared data.
 
@@ -36,13 +39,16 @@ def explain_rows(
         tokenizer: As given to ``prepare``.
         template: As given to ``prepare``.
         settings: As given to ``prepare``.
+        answers: As given to ``prepare``.
 
     Yields:
         Per branch, JSON-able: ``record`` (id), ``branch``, ``task_type``, ``input_ids`` (the whole
         path), ``weights`` (as long; with which each token is predicted, 0 for not trained),
         ``prompt_text``, ``completion_text``, ``prompt_tokens``, and ``shared`` (as long as
         ``input_ids``; whether another branch of the record has this token at this place after the
-        same tokens). The texts of a branch that was cut to length are those of the tokens left.
+        same tokens). The texts of a branch that was cut to length, or of a document's window, are
+        those of its tokens. An answer to be compared also has ``rank``, ``score`` and ``label``
+        (``up`` or ``down``), each None where there is none.
     """
     cut = {
         (drop.record_id, drop.branch)
@@ -55,12 +61,35 @@ def explain_rows(
             return
         if position != prepared.record_position[number]:
             continue
-        texts = {turn.branch: turn for turn in turns(record, template, settings)}
+        texts = _texts(record, template, settings, answers)
         branches = prepared.record(number)
         for branch, shared in zip(branches, shared_tokens(branches), strict=True):
             whole = (record.id, branch.branch) not in cut
-            yield _row(record, branch, shared, texts[branch.branch] if whole else None, tokenizer)
+            text = texts.get(branch.branch) if whole else None
+            row = _row(record, branch, shared, text, tokenizer)
+            yield {**row, **_said(branch.verdict)} if answers else row
         number += 1
+
+
+def _texts(
+    record: Record, template: ChatTemplate, settings: SequencesSection, answers: Answers | None
+) -> dict[int, TurnText]:
+    """Return the texts of a record's branches by number; none of a document."""
+    if answers is not None:
+        found = record_answers(record, template, settings, answers, [])
+        return {text.branch: text for text, _ in found}
+    if record.is_text:
+        return {}
+    return {turn.branch: turn for turn in turns(record, template, settings)}
+
+
+def _said(verdict: Verdict) -> dict[str, Any]:
+    labels = {UP: "up", DOWN: "down"}
+    return {
+        "rank": verdict.rank or None,
+        "score": None if math.isnan(verdict.score) else verdict.score,
+        "label": labels.get(verdict.label),
+    }
 
 
 def shared_tokens(branches: list[Branch]) -> list[NDArray[np.bool_]]:

@@ -10,13 +10,14 @@ Position ids count from the root of each tree. A forest of single chains is ordi
 a block-diagonal mask (Krell et al. 2021, arXiv:2107.02027); shared prompts are computed once
 (Wang and Hegde 2024, arXiv:2410.20305).
 
-Shapes: T tokens of a pack, P predictions of a pack.
+Shapes: T tokens, P predictions and A branches of a pack.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,9 @@ class Pack:
         target: int64 ``(P,)``: the token id to be predicted.
         weight: float32 ``(P,)``: weight of the prediction in the loss.
         channel: int64 ``(P,)``: index of the task type.
-        branch: int64 ``(P,)``: index of the branch in the step's list.
+        branch: int64 ``(P,)``: which of the pack's branches it belongs to, from 0.
+        members: int64 ``(A,)``: index in the step's list of each of the pack's branches.
+        last: int64 ``(A,)``: flat index of the last token of each.
         row_lengths: int64 ``(rows,)`` for padded rows; None for a forest.
     """
 
@@ -51,6 +54,8 @@ class Pack:
     weight: NDArray[np.float32]
     channel: IntArray
     branch: IntArray
+    members: IntArray
+    last: IntArray
     row_lengths: IntArray | None = None
 
     @property
@@ -59,7 +64,13 @@ class Pack:
         return int(self.input_ids.size if self.row_lengths is None else self.row_lengths.sum())
 
 
-def build_packs(branches: Sequence[Branch], pack_tokens: int, *, parts: int = 1) -> list[Pack]:
+def build_packs(
+    branches: Sequence[Branch],
+    pack_tokens: int,
+    *,
+    parts: int = 1,
+    whole_records: bool = False,
+) -> list[Pack]:
     """Merge branches into a forest and cut it into packs of at most ``pack_tokens`` tokens.
 
     A branch stays whole, so a pack is longer when a single branch is. Where a tree is cut, the
@@ -70,6 +81,8 @@ def build_packs(branches: Sequence[Branch], pack_tokens: int, *, parts: int = 1)
         pack_tokens: Most unique tokens in a pack.
         parts: At least this many packs where there are as many branches, of about equal size, so
             that as many devices have work.
+        whole_records: Keep the branches of a record in one pack, as objectives that compare them
+            need it; then a pack is longer when a single record is.
 
     Returns:
         The packs; every trained token of every branch is a prediction in exactly one of them.
@@ -88,7 +101,8 @@ def build_packs(branches: Sequence[Branch], pack_tokens: int, *, parts: int = 1)
     """
     if pack_tokens < 1 or parts < 1:
         raise ValueError(f"pack_tokens ({pack_tokens}) and parts ({parts}) must be at least 1")
-    order, shared = _depth_first(branches)
+    order, shared = _depth_first(branches, whole_records=whole_records)
+    begins = _begins(branches, order) if whole_records else [True] * len(order)
     lengths = [len(branches[index].input_ids) for index in order]
     limit = pack_tokens
     if parts > 1:
@@ -96,34 +110,46 @@ def build_packs(branches: Sequence[Branch], pack_tokens: int, *, parts: int = 1)
         limit = min(limit, max(1, -(-unique // parts)))
     packs = []
     start, size = 0, 0
-    for place, (length, common) in enumerate(zip(lengths, shared, strict=True)):
-        added = length - (common if place > start else 0)
+    for place, stop in pairwise([k for k, begin in enumerate(begins) if begin] + [len(order)]):
+        rest = sum(lengths[place + 1 : stop]) - sum(shared[place + 1 : stop])
+        added = rest + lengths[place] - (shared[place] if place > start else 0)
         if place > start and size + added > limit:
             packs.append(_lay_out(branches, order[start:place], shared[start:place]))
-            start, size, added = place, 0, length
+            start, size, added = place, 0, rest + lengths[place]
         size += added
     if start < len(order):
         packs.append(_lay_out(branches, order[start:], shared[start:]))
     return packs
 
 
-def build_rows(branches: Sequence[Branch], pack_tokens: int) -> list[Pack]:
+def build_rows(
+    branches: Sequence[Branch], pack_tokens: int, *, whole_records: bool = False
+) -> list[Pack]:
     """Cut branches into padded batches of rows of similar length, for models that need rows.
 
     Args:
         branches: The branches of one optimizer step, in any order.
         pack_tokens: Most cells (rows times width) in a pack, unless one branch is longer.
+        whole_records: Keep the branches of a record in one pack.
 
     Returns:
         Packs whose ``input_ids`` have shape ``(rows, width)``, padded on the right with 0.
     """
-    order = sorted(range(len(branches)), key=lambda index: -len(branches[index].input_ids))
+    units = _records(branches) if whole_records else [[index] for index in range(len(branches))]
+    widths = [max(len(branches[index].input_ids) for index in unit) for unit in units]
+    by_width = sorted(range(len(units)), key=lambda number: -widths[number])
     packs = []
-    while order:
-        width = len(branches[order[0]].input_ids)
-        rows = max(1, pack_tokens // width)
-        packs.append(_pad([branches[index] for index in order[:rows]], order[:rows], width))
-        order = order[rows:]
+    order: list[int] = []
+    width = 0
+    for number in by_width:
+        if order and (len(order) + len(units[number])) * width > pack_tokens:
+            packs.append(_pad([branches[index] for index in order], order, width))
+            order = []
+        if not order:
+            width = widths[number]
+        order += units[number]
+    if order:
+        packs.append(_pad([branches[index] for index in order], order, width))
     return packs
 
 
@@ -131,7 +157,7 @@ def empty_pack() -> Pack:
     """Return a pack of one token that predicts nothing, for a device that has no share."""
     one = np.zeros(1, np.int64)
     none = np.zeros(0, np.int64)
-    return Pack(one, one, one + 1, none, none, np.zeros(0, np.float32), none, none)
+    return Pack(one, one, one + 1, none, none, np.zeros(0, np.float32), none, none, none, none)
 
 
 def share_out(packs: Sequence[Pack], parts: int) -> list[list[Pack]]:
@@ -156,11 +182,35 @@ def share_out(packs: Sequence[Pack], parts: int) -> list[list[Pack]]:
     return shares
 
 
-def _depth_first(branches: Sequence[Branch]) -> tuple[list[int], list[int]]:
-    """Sort branches by their tokens; with each, how many it shares with the one before it."""
+def _records(branches: Sequence[Branch]) -> list[list[int]]:
+    """Gather the indices of branches by their records, which come in the order of the list."""
+    units: dict[int, list[int]] = {}
+    for index, branch in enumerate(branches):
+        units.setdefault(branch.record, []).append(index)
+    return list(units.values())
+
+
+def _begins(branches: Sequence[Branch], order: Sequence[int]) -> list[bool]:
+    """Tell for each place whether another record begins there."""
+    records = [branches[index].record for index in order]
+    return [place == 0 or record != records[place - 1] for place, record in enumerate(records)]
+
+
+def _depth_first(
+    branches: Sequence[Branch], *, whole_records: bool = False
+) -> tuple[list[int], list[int]]:
+    """Sort branches by their tokens; with each, how many it shares with the one before it.
+
+    With ``whole_records`` records are sorted, by the first of their branches; within a record, its
+    branches. What neighbours share is still computed once.
+    """
     # Big-endian bytes compare like the token sequences themselves.
     keys = [branch.input_ids.astype(">u4").tobytes() for branch in branches]
-    order = sorted(range(len(branches)), key=keys.__getitem__)
+    if whole_records:
+        units = [sorted(unit, key=keys.__getitem__) for unit in _records(branches)]
+        order = [i for unit in sorted(units, key=lambda unit: keys[unit[0]]) for i in unit]
+    else:
+        order = sorted(range(len(branches)), key=keys.__getitem__)
     shared = [0] * len(order)
     for place in range(1, len(order)):
         before = branches[order[place - 1]].input_ids
@@ -177,13 +227,13 @@ class _Predictions:
 
     def __init__(self) -> None:
         self._parts: list[tuple[NDArray[Any], ...]] = []
+        self._last: list[int] = []
 
-    def add(self, branch: Branch, index: int, path: IntArray) -> None:
+    def add(self, branch: Branch, path: IntArray) -> None:
         """Add a branch's trained tokens.
 
         Args:
             branch: The branch.
-            index: Its place in the step's list.
             path: Flat index in the pack of each of its tokens.
         """
         trained = np.flatnonzero(branch.weights[1:]) + 1
@@ -193,22 +243,29 @@ class _Predictions:
                 branch.input_ids[trained],
                 branch.weights[trained],
                 np.full(len(trained), branch.channel),
-                np.full(len(trained), index),
+                np.full(len(trained), len(self._last)),
             )
         )
+        self._last.append(int(path[-1]))
 
-    def columns(self) -> tuple[IntArray, IntArray, NDArray[np.float32], IntArray, IntArray]:
-        """Return predictor, target, weight, channel and branch, as a pack has them."""
+    def columns(self, order: Sequence[int]) -> dict[str, NDArray[Any]]:
+        """Return the columns of a pack that say what is predicted.
+
+        Args:
+            order: Index in the step's list of each branch, as they were added.
+        """
         predictor, target, weight, channel, branch = map(
             np.concatenate, zip(*self._parts, strict=True)
         )
-        return (
-            predictor.astype(np.int64),
-            target.astype(np.int64),
-            weight.astype(np.float32),
-            channel.astype(np.int64),
-            branch.astype(np.int64),
-        )
+        return {
+            "predictor": predictor.astype(np.int64),
+            "target": target.astype(np.int64),
+            "weight": weight.astype(np.float32),
+            "channel": channel.astype(np.int64),
+            "branch": branch.astype(np.int64),
+            "members": np.array(order, np.int64),
+            "last": np.array(self._last, np.int64),
+        }
 
 
 def _lay_out(branches: Sequence[Branch], order: Sequence[int], shared: Sequence[int]) -> Pack:
@@ -231,8 +288,8 @@ def _lay_out(branches: Sequence[Branch], order: Sequence[int], shared: Sequence[
         position_ids[new] = np.arange(skip, length)
         path = np.concatenate([path[:skip], np.arange(new.start, new.stop)])
         end = new.stop
-        predictions.add(branch, index, path)
-    return Pack(input_ids, position_ids, visible_until, *predictions.columns())
+        predictions.add(branch, path)
+    return Pack(input_ids, position_ids, visible_until, **predictions.columns(order))
 
 
 def _pad(branches: Sequence[Branch], order: Sequence[int], width: int) -> Pack:
@@ -241,13 +298,12 @@ def _pad(branches: Sequence[Branch], order: Sequence[int], width: int) -> Pack:
     input_ids, position_ids = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     visible_until = np.zeros(shape, np.int64)
     predictions = _Predictions()
-    for row, (branch, index) in enumerate(zip(branches, order, strict=True)):
+    for row, branch in enumerate(branches):
         length = len(branch.input_ids)
         input_ids[row, :length] = branch.input_ids
         position_ids[row, :length] = np.arange(length)
         visible_until[row, :length] = length
-        predictions.add(branch, index, row * width + np.arange(length))
+        predictions.add(branch, row * width + np.arange(length))
     row_lengths = np.array([len(branch.input_ids) for branch in branches], np.int64)
-    return Pack(
-        input_ids, position_ids, visible_until, *predictions.columns(), row_lengths=row_lengths
-    )
+    columns = predictions.columns(order)
+    return Pack(input_ids, position_ids, visible_until, **columns, row_lengths=row_lengths)

@@ -59,6 +59,28 @@ def fit_lengths(prompt: Int64, completion: Int64, settings: SequencesSection) ->
     return Fit(excess == 0, none, none)
 
 
+def same_prompts(fit: Fit, record: Int64) -> Fit:
+    """Cut as much from all prompts of a record as from the one that loses most.
+
+    Answers that are compared must answer the same prompt.
+
+    Args:
+        fit: From ``fit_lengths``.
+        record: ``(B,)``: the record of each branch, not falling.
+
+    Example:
+        >>> fit = Fit(np.array([True, True]), np.array([0, 7]), np.array([0, 0]))
+        >>> same_prompts(fit, np.array([3, 3])).from_prompt.tolist()
+        [7, 7]
+    """
+    if not fit.from_prompt.any():
+        return fit
+    first = np.flatnonzero(np.diff(record, prepend=-1))
+    most = np.maximum.reduceat(fit.from_prompt, first)
+    per_record = np.diff(np.append(first, len(record)))
+    return fit._replace(from_prompt=np.where(fit.keep, np.repeat(most, per_record), 0))
+
+
 def describe_fit(
     keep: bool, prompt: int, completion: int, settings: SequencesSection
 ) -> tuple[str, str]:

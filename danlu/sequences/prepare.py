@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from danlu.config.recipe import SequencesSection
 from danlu.records.record import Record
+from danlu.sequences.answers import Answers
 from danlu.sequences.builder import Builder
 from danlu.sequences.chunks import Chunk, rendered
 from danlu.sequences.documents import document_ends
@@ -38,6 +39,7 @@ def prepare(
     settings: SequencesSection,
     *,
     documents: bool = False,
+    answers: Answers | None = None,
     directory: Path | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> PreparedData:
@@ -50,6 +52,8 @@ def prepare(
         settings: The recipe's ``sequences``.
         documents: Take plain text as documents (``danlu.sequences.documents``), as continued
             pre-training does; conversations may stand between them. Otherwise it is refused.
+        answers: Take a record's responses in place of its turns: to be ``compared`` (answers of
+            at least two ranks) or ``judged`` (each by its thumb).
         directory: Write the arrays there and map them, for data larger than memory; replaces an
             older one, and appears only when complete.
         on_progress: Called from time to time with the number of records done so far.
@@ -66,8 +70,8 @@ def prepare(
         nullcontext(None) if directory is None else new_directory(directory) as growing,
         Columns(COLUMNS, growing) as columns,
     ):
-        builder = Builder(settings, columns, ends)
-        chunks = rendered(records, template, settings, documents=documents)
+        builder = Builder(settings, columns, ends, answers)
+        chunks = rendered(records, template, settings, documents=documents, answers=answers)
         for chunk, (ids, offsets) in _encoded(chunks, encoder):
             builder.add(chunk, ids, offsets)
             if on_progress is not None:

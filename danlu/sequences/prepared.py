@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -20,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from danlu.errors import RunError
-from danlu.sequences.branch import Branch
+from danlu.sequences.branch import Branch, Verdict
 from danlu.sequences.storage import Columns, Strings, new_directory, ranges, read_columns
 from danlu.sequences.weighting import equal_task_types
 
-FORMAT = 1
+FORMAT = 2
 DESCRIPTION = "prepared.json"
 DROPS = "drops.jsonl"
 RECORDS_AT_A_TIME = 4096
@@ -36,6 +37,9 @@ ARRAYS: dict[str, type[np.generic]] = {
     "branch_channel": np.int32,
     "branch_index": np.int32,
     "prompt_tokens": np.int32,
+    "branch_rank": np.int32,
+    "branch_score": np.float32,
+    "branch_label": np.int8,
     "record_offsets": np.int64,
     "record_channel": np.int32,
     "record_position": np.int64,
@@ -79,6 +83,9 @@ class PreparedData:
         branch_channel: int32 ``(B,)``: index of its task type in ``channels``.
         branch_index: int32 ``(B,)``: which of the record's trainable turns it is.
         prompt_tokens: int32 ``(B,)``: how many leading tokens are prompt.
+        branch_rank: int32 ``(B,)``: rank of an answer to be compared, 1 is the best; else 0.
+        branch_score: float32 ``(B,)``: its score; NaN if there is none.
+        branch_label: int8 ``(B,)``: 1 thumbs up, -1 thumbs down, 0 neither.
         record_offsets: int64 ``(R + 1,)``: record r has branches
             ``record_offsets[r]:record_offsets[r + 1]``.
         record_ids: The records' ids.
@@ -90,6 +97,8 @@ class PreparedData:
         weighting: How weights were scaled (``sequences.weighting``).
         fingerprint: Equal for equal content: tokens, weights, ids, task types and settings.
         notes: What the chat template has to say.
+        reference: float32 ``(B,)``: log-probability in nats of each completion under a reference
+            model; None without one. It is not saved with the rest, and no subset carries it.
     """
 
     input_ids: NDArray[np.int32]
@@ -99,6 +108,9 @@ class PreparedData:
     branch_channel: NDArray[np.int32]
     branch_index: NDArray[np.int32]
     prompt_tokens: NDArray[np.int32]
+    branch_rank: NDArray[np.int32]
+    branch_score: NDArray[np.float32]
+    branch_label: NDArray[np.int8]
     record_offsets: NDArray[np.int64]
     record_ids: Sequence[str]
     record_channel: NDArray[np.int32]
@@ -109,6 +121,7 @@ class PreparedData:
     weighting: str
     fingerprint: str
     notes: tuple[str, ...] = ()
+    reference: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Count the records that have something to learn."""
@@ -129,6 +142,10 @@ class PreparedData:
             branch=int(self.branch_index[b]),
             channel=int(self.branch_channel[b]),
             prompt_tokens=int(self.prompt_tokens[b]),
+            verdict=Verdict(
+                int(self.branch_rank[b]), float(self.branch_score[b]), int(self.branch_label[b])
+            ),
+            reference=math.nan if self.reference is None else float(self.reference[b]),
         )
 
     def record(self, r: int) -> list[Branch]:
@@ -277,6 +294,9 @@ class PreparedData:
                     branch_channel=self.branch_channel[taken],
                     branch_index=self.branch_index[taken],
                     prompt_tokens=self.prompt_tokens[taken],
+                    branch_rank=self.branch_rank[taken],
+                    branch_score=self.branch_score[taken],
+                    branch_label=self.branch_label[taken],
                     record_offsets=branches + np.cumsum(per_record),
                     record_channel=self.record_channel[some],
                     record_position=self.record_position[some],

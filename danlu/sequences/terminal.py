@@ -149,4 +149,9 @@ def _heading(row: Mapping[str, Any]) -> Text:
         f"  {visible(row['task_type'])}  branch {row['branch']}:  "
         f"{len(row['input_ids'])} tokens, {len(trained)} trained{weights}, "
         f"{sum(row['shared'])} shared",
+        "".join(
+            f", {name} {row[name]:g}" if name != "label" else f", thumbs {row[name]}"
+            for name in ("rank", "score", "label")
+            if row.get(name) is not None
+        ),
     )

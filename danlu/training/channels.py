@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 
-from danlu.objectives import ChannelSums
+from danlu.objectives import ChannelSums, Objective
 from danlu.runs import ChannelMetrics
 
 
@@ -20,26 +21,20 @@ class ChannelTotals:
 
     Attributes:
         names: The task types, in channel order (K of them).
-        nats: float64 ``(K,)`` on the device: weighted nll; this process's share.
-        weight: Likewise: total weight.
-        tokens: Likewise: scored tokens.
+        objective: Makes numbers of totals.
+        totals: float64 ``(K,)`` each, on the device: this process's share.
         records: int64 ``(K,)``: records of all processes.
     """
 
     names: Sequence[str]
-    nats: torch.Tensor | None = None
-    weight: torch.Tensor | None = None
-    tokens: torch.Tensor | None = None
+    objective: Objective
+    totals: dict[str, torch.Tensor] = field(default_factory=dict)
     records: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def add(self, sums: ChannelSums) -> None:
         """Add a pack's sums; nothing leaves the device."""
-        if self.nats is None or self.weight is None or self.tokens is None:
-            self.nats, self.weight, self.tokens = sums.nats, sums.weight, sums.tokens
-        else:
-            self.nats = self.nats + sums.nats
-            self.weight = self.weight + sums.weight
-            self.tokens = self.tokens + sums.tokens
+        for name, total in sums.totals.items():
+            self.totals[name] = self.totals[name] + total if name in self.totals else total
 
     def add_records(self, channels: NDArray[np.int64]) -> None:
         """Count the records of a step by their task types."""
@@ -48,11 +43,12 @@ class ChannelTotals:
 
     def reduce(self, accelerator: Accelerator) -> Reduced:
         """Sum over all processes: the one reduction of a logging step."""
-        if self.nats is None or self.weight is None or self.tokens is None:
+        if not self.totals:
             raise RuntimeError("nothing was scored since the last logging step")
-        stacked = torch.stack([self.nats, self.weight, self.tokens])
-        total = accelerator.reduce(stacked, reduction="sum").cpu().numpy()
-        return Reduced(tuple(self.names), total[0], total[1], total[2], self.records)
+        stacked = torch.stack([self.totals[name] for name in sorted(self.totals)])
+        summed = accelerator.reduce(stacked, reduction="sum").cpu().numpy().astype(np.float64)
+        totals = dict(zip(sorted(self.totals), summed, strict=True))
+        return Reduced(tuple(self.names), self.objective, totals, self.records)
 
 
 @dataclass(frozen=True)
@@ -60,35 +56,57 @@ class Reduced:
     """Totals over all processes, as float64 arrays ``(K,)`` on the host."""
 
     names: tuple[str, ...]
-    nats: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    tokens: NDArray[np.float64]
+    objective: Objective
+    totals: dict[str, NDArray[np.float64]]
     records: NDArray[np.int64]
 
     @property
     def loss(self) -> float:
-        """Weighted mean nll in nats."""
-        return float(self.nats.sum() / self.weight.sum())
+        """The objective's loss over all task types."""
+        return float(self._overall()["loss"])
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The objective's other numbers over all task types, where there are any."""
+        return _finite(self._overall())
 
     @property
     def supervised_tokens(self) -> int:
         """Scored tokens."""
-        return int(self.tokens.sum())
+        return int(self.totals["tokens"].sum())
 
     def channels(self) -> dict[str, ChannelMetrics]:
         """Return the numbers of each task type that was seen.
 
         Example:
-            >>> one = np.ones(1)
-            >>> Reduced(("a/b",), 3 * one, 2 * one, 2 * one, np.ones(1, np.int64)).channels()
-            {'a/b': ChannelMetrics(loss=1.5, tokens=2, records=1)}
+            >>> from danlu.objectives import Nll
+            >>> totals = {name: np.array([n]) for name, n in [("nats", 3.0), ("weight", 2.0)]}
+            >>> reduced = Reduced(
+            ...     ("a/b",), Nll(), {**totals, "tokens": np.ones(1)}, np.ones(1, np.int64)
+            ... )
+            >>> reduced.channels()
+            {'a/b': ChannelMetrics(loss=1.5, tokens=1, records=1, metrics={})}
         """
+        numbers = self.objective.metrics(self.totals)
         return {
             name: ChannelMetrics(
-                loss=float(self.nats[k] / self.weight[k]),
-                tokens=int(self.tokens[k]),
+                loss=float(numbers["loss"][k]),
+                tokens=int(self.totals["tokens"][k]),
                 records=int(self.records[k]) if len(self.records) else 0,
+                metrics=_finite({metric: values[k] for metric, values in numbers.items()}),
             )
             for k, name in enumerate(self.names)
-            if self.weight[k] > 0
+            if np.isfinite(numbers["loss"][k])
         }
+
+    def _overall(self) -> dict[str, NDArray[np.float64]]:
+        return self.objective.metrics({name: total.sum() for name, total in self.totals.items()})
+
+
+def _finite(numbers: Mapping[str, Any]) -> dict[str, float]:
+    """Leave out the loss, which has a place of its own, and what could not be divided."""
+    return {
+        name: float(value)
+        for name, value in numbers.items()
+        if name != "loss" and np.isfinite(value)
+    }

@@ -2,7 +2,8 @@
 
 A checkpoint is a folder that appears by one rename, so it is whole or not there. Tensors are
 safetensors, the rest JSON: reading one runs no code. Nothing random needs saving, because order
-and dropout are seeded by the step.
+and dropout are seeded by the step. Tensors are whole and by name, however they were shared out, so
+a run can go on with another number of processes, or another strategy.
 """
 
 from __future__ import annotations
@@ -10,15 +11,24 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from danlu.errors import RunError
+from danlu.training.gathering import (
+    parameter_name,
+    put_parameters,
+    put_state,
+    whole_parameters,
+    whole_state,
+)
 
 BEST = "best"
 
@@ -51,70 +61,68 @@ class Checkpoints:
         folder: Where checkpoints are; made when the first is saved.
         fingerprint: Of data and settings; a checkpoint of another is refused.
         keep: How many of the latest are kept, besides the best.
+        writes: Whether this process writes; the others take part in gathering what is shared out.
+            All of them read.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, keep: int) -> None:
+    def __init__(self, folder: Path, fingerprint: str, keep: int, *, writes: bool = True) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
         self.keep = keep
+        self.writes = writes
 
     def save(
         self,
         state: LoopState,
         parameters: Mapping[str, nn.Parameter],
-        optimizer: torch.optim.Optimizer,
+        optimizer: Any,
     ) -> Path:
-        """Save the loop after a step, then remove what is older than the latest ``keep``."""
+        """Save the loop after a step, then remove what is older than the latest ``keep``.
+
+        Where weights or the optimizer's state are shared out, all processes must call it.
+        """
         target = self.folder / f"step-{state.step:08d}"
-        tensors = {f"parameter.{name}": p.detach() for name, p in parameters.items()}
-        for name, parameter in parameters.items():
-            for key, value in optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = value
-        self._write(target, state, tensors)
-        for old in self.steps()[: -self.keep]:
-            shutil.rmtree(old)
+        tensors = whole_parameters(parameters, keep=self.writes)
+        tensors |= whole_state(parameters, optimizer, keep=self.writes)
+        if self.writes:
+            self._write(target, state, tensors)
+            for old in self.steps()[: -self.keep]:
+                shutil.rmtree(old)
         return target
 
     def save_best(self, state: LoopState, parameters: Mapping[str, nn.Parameter]) -> None:
         """Keep the weights of the lowest evaluation loss, under a name of their own."""
-        tensors = {f"parameter.{name}": p.detach() for name, p in parameters.items()}
-        self._write(self.folder / BEST, state, tensors)
+        tensors = whole_parameters(parameters, keep=self.writes)
+        if self.writes:
+            self._write(self.folder / BEST, state, tensors)
 
     def steps(self) -> list[Path]:
         """Return the whole checkpoints by step, oldest first."""
         return sorted(self.folder.glob("step-????????"))
 
-    def restore(
-        self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
-    ) -> LoopState:
+    def restore(self, parameters: Mapping[str, nn.Parameter], optimizer: Any) -> LoopState:
         """Go back to the latest checkpoint; a fresh state if there is none.
 
         Raises:
             RunError: If the checkpoint was made with other data, settings or parameters.
         """
+        if self.writes:
+            self._settle_best()
         if not (steps := self.steps()):
             return LoopState()
-        state, tensors = self._read(steps[-1])
-        _copy_parameters(parameters, tensors, steps[-1])
-        for name, parameter in parameters.items():
-            optimizer.state[parameter] = {
-                key.split(".")[1]: value.to(
-                    parameter.device
-                    if key.split(".")[1] != "step" or _fused_on_device(optimizer)
-                    else "cpu"
-                )
-                for key, value in tensors.items()
-                if key.startswith("optimizer.") and key.split(".", 2)[2] == name
-            }
+        with self._opened(steps[-1], parameters) as (state, file):
+            put_parameters(parameters, file.get_tensor)
+            put_state(parameters, optimizer, set(file.keys()), file.get_tensor)
         return state
 
     def restore_best(self, parameters: Mapping[str, nn.Parameter]) -> LoopState | None:
         """Put the best weights back; None if no evaluation was ever made."""
-        self._settle_best()
+        if self.writes:
+            self._settle_best()
         if not (self.folder / BEST).is_dir():
             return None
-        state, tensors = self._read(self.folder / BEST)
-        _copy_parameters(parameters, tensors, self.folder / BEST)
+        with self._opened(self.folder / BEST, parameters) as (state, file):
+            put_parameters(parameters, file.get_tensor)
         return state
 
     def _write(self, target: Path, state: LoopState, tensors: Mapping[str, Tensor]) -> None:
@@ -146,7 +154,11 @@ class Checkpoints:
         if aside.is_dir() and not (self.folder / BEST).exists():
             aside.rename(self.folder / BEST)
 
-    def _read(self, path: Path) -> tuple[LoopState, dict[str, Tensor]]:
+    @contextmanager
+    def _opened(
+        self, path: Path, parameters: Mapping[str, nn.Parameter]
+    ) -> Iterator[tuple[LoopState, Any]]:
+        """Open a checkpoint of these parameters; its tensors are read one by one."""
         about = json.loads((path / "state.json").read_text("utf-8"))
         if about.pop("fingerprint") != self.fingerprint:
             raise RunError(
@@ -154,23 +166,12 @@ class Checkpoints:
                 "the same run. Put them back, or begin anew with --overwrite.",
                 where=str(path),
             )
-        return LoopState(**about), load_file(path / "state.safetensors")
-
-
-def _copy_parameters(
-    parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor], path: Path
-) -> None:
-    saved = {key.removeprefix("parameter.") for key in tensors if key.startswith("parameter.")}
-    if other := sorted(saved ^ set(parameters)):
-        raise RunError(f"the checkpoint trains other parameters: {other[0]}.", where=str(path))
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[f"parameter.{name}"])
-
-
-def _fused_on_device(optimizer: torch.optim.Optimizer) -> bool:
-    """Fused AdamW keeps its step counts on the device, the plain one on the host."""
-    return bool(optimizer.defaults.get("fused"))
+        with safe_open(path / "state.safetensors", "pt") as file:
+            saved = {key for key in file.keys() if key.startswith("parameter.")}  # noqa: SIM118
+            if other := sorted(saved ^ {parameter_name(name) for name in parameters}):
+                name = other[0].removeprefix("parameter.")
+                raise RunError(f"the checkpoint trains other parameters: {name}.", where=str(path))
+            yield LoopState(**about), file
 
 
 def _flush(path: Path) -> None:

@@ -9,14 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from danlu.config.recipe import DataSource, Recipe
 from danlu.errors import RecipeError, RunError, TrainingError
+from danlu.objectives import build_objective
 from danlu.records import Record, Source, fingerprint, read_records, write_records
+from danlu.records.reading import Reading
+from danlu.sequences.mix import mixed_records, wanted_shares
 from danlu.sequences.prepare import prepare
 from danlu.sequences.prepared import PreparedData
 from danlu.sequences.split import hold_out
@@ -41,6 +48,7 @@ class TrainingData:
         eval: Prepared evaluation records; None without any.
         samples: A few records to show answers of.
         rejected: How many rows of the sources were not records.
+        thinned: How many training records were left out so that the mix has its shares.
         fingerprint: Hash of the sources and of every setting that shapes the run's result.
     """
 
@@ -48,6 +56,7 @@ class TrainingData:
     eval: PreparedData | None
     samples: tuple[Record, ...]
     rejected: int
+    thinned: int
     fingerprint: str
 
 
@@ -74,6 +83,7 @@ def run_fingerprint(
         fingerprint(_sources(recipe.data.train)),
         fingerprint(_sources(recipe.data.eval)) if recipe.data.eval else None,
         recipe.data.eval_share,
+        [source.share for source in recipe.data.train],
         recipe.model.path,
         recipe.model.new_tokens,
         recipe.sequences.model_dump(),
@@ -112,32 +122,46 @@ def make_data(
         RecordError: If a source cannot be read.
     """
     kept = _SampleTaker(recipe.samples.from_data)
+    reads = build_objective(recipe.objective).reads
     counts = []
 
-    def prepared(name: str, sources: Sequence[DataSource]) -> PreparedData:
+    def prepared(name: str, sources: Sequence[DataSource]) -> tuple[PreparedData, _SourceNumbers]:
         reading = read_records(
             _sources(sources), on_bad_record=recipe.data.on_bad_record, rejected=rejected
         )
+        numbers = _SourceNumbers()
         made = prepare(
-            kept.watch(name, reading),
+            kept.watch(name, numbers.watch(reading)),
             tokenizer,
             template,
             recipe.sequences,
+            documents=recipe.sequences.documents,
+            answers=reads if reads == "compared" or reads == "judged" else None,
             directory=directory / name if directory else None,
             on_progress=(lambda count: progress(name, count)) if progress else None,
         )
         counts.append(reading.rejected_count)
-        return made
+        return made, numbers
 
     if rejected:
         rejected.unlink(missing_ok=True)  # both readings append to it
     share, seed = recipe.data.eval_share, recipe.training.seed
-    train = prepared("all" if share else "train", recipe.data.train)
-    held_out = prepared("eval", recipe.data.eval) if recipe.data.eval else None
+    shares = wanted_shares([source.share for source in recipe.data.train])
+    mixes = any(one is not None for one in shares)
+    thinned = 0
+    train, numbers = prepared("all" if share or mixes else "train", recipe.data.train)
+    if mixes and len(train):
+        chosen = mixed_records(train, numbers.of(train), shares, seed)
+        thinned = len(train) - len(chosen)
+        mixed = "mixed" if share else "train"
+        place = directory / mixed if directory else None
+        train = train.subset(chosen, with_drops=True, directory=place)
+    held_out = prepared("eval", recipe.data.eval)[0] if recipe.data.eval else None
     if share:
         train, held_out = hold_out(train, share, seed, directory=directory)
-        if directory:
-            shutil.rmtree(directory / "all")
+    if directory:
+        for scratch in ("all", "mixed"):
+            shutil.rmtree(directory / scratch, ignore_errors=True)
     if not len(train):
         raise TrainingError(f"no record is left to train on: {_reasons(train)}", where="data.train")
     data = TrainingData(
@@ -145,11 +169,16 @@ def make_data(
         held_out if held_out is not None and len(held_out) else None,
         kept.samples(),
         sum(counts),
+        thinned,
         run_fingerprint(recipe, tokenizer, template),
     )
     if directory:
         write_records(data.samples, directory / "samples.jsonl")
-        about = {"fingerprint": data.fingerprint, "rejected": data.rejected}
+        about = {
+            "fingerprint": data.fingerprint,
+            "rejected": data.rejected,
+            "thinned": data.thinned,
+        }
         (directory / "prepared.json").write_text(json.dumps(about), "utf-8")  # last: it says whole
     return data
 
@@ -183,12 +212,13 @@ def load_data(
         held_out if held_out is not None and len(held_out) else None,
         samples,
         about["rejected"],
+        about["thinned"],
         about["fingerprint"],
     )
 
 
 def _sources(sources: Sequence[DataSource]) -> list[Source]:
-    return [Source(**source.model_dump()) for source in sources]
+    return [Source(**source.reading()) for source in sources]
 
 
 def _reasons(data: PreparedData) -> str:
@@ -196,6 +226,27 @@ def _reasons(data: PreparedData) -> str:
     for drop in data.drops:
         counts[drop.reason] = counts.get(drop.reason, 0) + 1
     return ", ".join(f"{count} {reason}" for reason, count in counts.items()) or "the data is empty"
+
+
+def _has_answer(record: Record) -> bool:
+    return bool(record.responses) or record.messages[-1].role == "assistant"
+
+
+class _SourceNumbers:
+    """Remembers which source each record came from, in the order of reading."""
+
+    def __init__(self) -> None:
+        self._numbers = array("i")
+
+    def watch(self, reading: Reading) -> Iterator[Record]:
+        """Pass records through."""
+        for record in reading:
+            self._numbers.append(reading.source_number)
+            yield record
+
+    def of(self, prepared: PreparedData) -> NDArray[np.int64]:
+        """Return the source of each prepared record, ``(R,)``."""
+        return np.asarray(self._numbers, np.int64)[prepared.record_position]
 
 
 class _SampleTaker:
@@ -213,8 +264,10 @@ class _SampleTaker:
         for record in records:
             key = (name, record.task_type)
             mark = hashlib.blake2b(record.id.encode(), digest_size=8).hexdigest()
-            if record.messages[-1].role == "assistant" and (
-                key not in self.lowest or mark < self.lowest[key][0]
+            if (
+                record.messages
+                and _has_answer(record)
+                and (key not in self.lowest or mark < self.lowest[key][0])
             ):
                 self.lowest[key] = (mark, record)
             yield record

@@ -15,7 +15,9 @@ import torch
 
 from danlu.config.recipe import Recipe
 from danlu.models.load import load_config, load_tokenizer, pick_device, pick_dtype
+from danlu.models.products import product
 from danlu.models.tokens import add_tokens
+from danlu.objectives import build_objective
 from danlu.sequences.template import ChatTemplate
 from danlu.training.data import TrainingData, make_data, must_name_data
 from danlu.training.order import RecordOrder
@@ -118,7 +120,11 @@ def dry_run(recipe: Recipe) -> Plan:
     config = load_config(recipe.model.path, **options).get_text_config()
     settings = recipe.training
     default = PACK_TOKENS_CPU if device.type == "cpu" else PACK_TOKENS_GPU
-    packing = Packing(settings.pack_tokens or default, forest=recipe.model.attention != "rows")
+    packing = Packing(
+        settings.pack_tokens or default,
+        forest=recipe.model.attention != "rows",
+        whole_records=build_objective(recipe.objective).whole_records,
+    )
     order = RecordOrder(len(data.train), settings.batch_records, settings.seed)
     steps = order.total_steps(settings.epochs, settings.max_steps)
     looked_at = range(min(steps, STEPS_LOOKED_AT))
@@ -208,13 +214,16 @@ def _matrix_parameters(config: Any) -> tuple[int, int]:
 
 
 def _matrix_rate(device: torch.device, dtype: torch.dtype, width: int) -> float:
-    """Measure floating-point operations per second of a product of the model's width."""
+    """Measure floating-point operations per second of a product of the model's width.
+
+    The best of a few tries: on a busy machine it says what an idle one would do.
+    """
     rows = torch.randn(1024, width, device=device, dtype=dtype)
     weight = torch.randn(4 * width, width, device=device, dtype=dtype)
     best = float("inf")
-    for _ in range(6):
+    for _ in range(12):
         began = time.perf_counter()
-        (rows @ weight.T)[0, 0].item()
+        product(rows, weight)[0, 0].item()
         best = min(best, time.perf_counter() - began)
     return 2 * rows.numel() * weight.shape[0] / best
 

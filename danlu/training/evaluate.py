@@ -7,8 +7,9 @@ import torch
 from accelerate import Accelerator
 
 from danlu.sequences.forest import share_out
-from danlu.sequences.prepared import PreparedData
 from danlu.training.channels import ChannelTotals, Reduced
+from danlu.training.devices import outside_steps
+from danlu.training.references import StepSource
 from danlu.training.scoring import Packing, ScoringModel
 
 RECORDS_AT_A_TIME = 256
@@ -17,13 +18,13 @@ RECORDS_AT_A_TIME = 256
 
 @torch.no_grad()
 def evaluate(
-    model: torch.nn.Module, data: PreparedData, packing: Packing, accelerator: Accelerator
+    model: torch.nn.Module, data: StepSource, packing: Packing, accelerator: Accelerator
 ) -> Reduced:
     """Score all records of ``data`` without training on them.
 
     Args:
         model: The prepared ``ScoringModel``; back in its earlier mode afterwards.
-        data: At least one record.
+        data: At least one record, with whatever the objective compares it with.
         packing: As in training.
         accelerator: Deals packs to processes and sums over them.
 
@@ -31,16 +32,19 @@ def evaluate(
         Totals per task type over all processes.
     """
     scoring: ScoringModel = accelerator.unwrap_model(model)
+    score = outside_steps(model, accelerator)
     was_training = model.training
     model.eval()
-    totals = ChannelTotals(data.channels)
-    totals.add_records(np.asarray(data.record_channel, np.int64))
-    for start in range(0, len(data), RECORDS_AT_A_TIME):
-        stop = min(start + RECORDS_AT_A_TIME, len(data))
-        branches = [branch for r in range(start, stop) for branch in data.record(r)]
+    prepared = data.prepared
+    totals = ChannelTotals(prepared.channels, scoring.objective)
+    totals.add_records(np.asarray(prepared.record_channel, np.int64))
+    for start in range(0, len(prepared), RECORDS_AT_A_TIME):
+        records = range(start, min(start + RECORDS_AT_A_TIME, len(prepared)))
+        branches = data.branches(records, model, packing, accelerator)
+        baseline = data.baseline(records, model, packing, accelerator)
         packs = packing.packs(branches, accelerator.num_processes)
         for pack in share_out(packs, accelerator.num_processes)[accelerator.process_index]:
             with accelerator.autocast():
-                totals.add(scoring(pack))
+                totals.add(score(pack, branches, baseline))
     model.train(was_training)
     return totals.reduce(accelerator)

@@ -1,34 +1,35 @@
 """The training loop, to be read from top to bottom.
 
 An optimizer step is a number of records. Their branches become packs, the packs are dealt to the
-processes, and the loss is ``sum(weight * nll) / sum(weight)`` over all of them: the divisor is
-known before the first pack is computed, so gradients simply add up. How the work is cut changes
-its layout and never its result.
+processes, and the loss is a sum over all of them, divided once (``sum(weight * nll) / sum(weight)``
+in supervised tuning). The divisor is known before the first pack is computed, so gradients simply
+add up. How the work is cut changes its layout and never its result.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from danlu.config.recipe import Recipe
 from danlu.errors import TrainingError
+from danlu.objectives import Objective
 from danlu.runs import MetricsRow, RunDirectory
 from danlu.sequences.branch import Branch
 from danlu.sequences.forest import share_out
-from danlu.sequences.prepared import PreparedData
 from danlu.training.channels import ChannelTotals
 from danlu.training.checkpoint import Checkpoints, LoopState
+from danlu.training.devices import accumulating, clip_gradients, outside_steps
 from danlu.training.evaluate import evaluate
 from danlu.training.order import RecordOrder
+from danlu.training.references import StepSource
 from danlu.training.schedule import learning_rate
 from danlu.training.scoring import Packing
 
@@ -49,8 +50,9 @@ class Loop:
         model: The ``ScoringModel``, prepared by Accelerate.
         parameters: What is trained, by name.
         optimizer: Over those parameters.
-        train: Prepared training records.
-        eval: Prepared evaluation records, if there are any.
+        objective: What is minimised.
+        train: Training records, with whatever the objective compares them with.
+        eval: Evaluation records likewise, if there are any.
         packing: How a step is laid out.
         accelerator: Devices and processes.
         run: Where rows go; written by the main process only.
@@ -64,8 +66,9 @@ class Loop:
     model: nn.Module
     parameters: Mapping[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
-    train: PreparedData
-    eval: PreparedData | None
+    objective: Objective
+    train: StepSource
+    eval: StepSource | None
     packing: Packing
     accelerator: Accelerator
     run: RunDirectory
@@ -76,7 +79,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         settings = self.recipe.training
-        self.order = RecordOrder(len(self.train), settings.batch_records, settings.seed)
+        self.order = RecordOrder(len(self.train.prepared), settings.batch_records, settings.seed)
         self.total_steps = self.order.total_steps(settings.epochs, settings.max_steps)
         per_epoch = min(self.order.steps_per_epoch, self.total_steps)
         self.evaluate_every = self.recipe.evaluation.every_steps or per_epoch
@@ -94,7 +97,7 @@ def run_loop(loop: Loop) -> bool:
         TrainingError: On a non-finite loss or gradient, before the update it would have made.
     """
     state = loop.state
-    totals, unique_tokens, since = ChannelTotals(loop.train.channels), 0, time.perf_counter()
+    totals, unique_tokens, since = _totals(loop), 0, time.perf_counter()
     loop.model.train()
     if state.step == 0:
         _evaluate(loop)
@@ -120,10 +123,11 @@ def run_loop(loop: Loop) -> bool:
                     unique_tokens=unique_tokens,
                     supervised_tokens=reduced.supervised_tokens,
                     channels=reduced.channels(),
+                    metrics=reduced.metrics,
                     elapsed_s=state.elapsed_s + now - began,
                 ),
             )
-            totals, unique_tokens, since = ChannelTotals(loop.train.channels), 0, now
+            totals, unique_tokens, since = _totals(loop), 0, now
         state.elapsed_s += time.perf_counter() - began
         began = time.perf_counter()
         if state.step % loop.evaluate_every == 0 or last:
@@ -137,32 +141,38 @@ def run_loop(loop: Loop) -> bool:
     return True
 
 
+def _totals(loop: Loop) -> ChannelTotals:
+    return ChannelTotals(loop.train.prepared.channels, loop.objective)
+
+
 def _optimizer_step(loop: Loop, totals: ChannelTotals) -> tuple[float, float, int]:
     """Learn one batch of records; return gradient norm, learning rate, unique tokens."""
     settings, accelerator = loop.recipe.training, loop.accelerator
     records = loop.order.step(loop.state.step)
-    branches = [branch for r in records for branch in loop.train.record(int(r))]
+    common = (loop.model, loop.packing, accelerator)
+    branches = loop.train.branches(records, *common)
+    baseline = loop.train.baseline(records, *common)
     packs = loop.packing.packs(branches, accelerator.num_processes)
     share = share_out(packs, accelerator.num_processes)[accelerator.process_index]
-    divisor = float(sum(branch.weights[1:].sum(dtype=np.float64) for branch in branches))
+    divisor = loop.objective.divisor(branches)
     rate = learning_rate(settings, loop.state.step, loop.total_steps)
     for group in loop.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("lr_factor", 1.0)
     # Dropout is seeded by the step, so a resumed run draws the same masks.
     torch.manual_seed(_step_seed(settings.seed, loop.state.step, accelerator.process_index))
-    totals.add_records(np.asarray(loop.train.record_channel, np.int64)[records])
+    totals.add_records(np.asarray(loop.train.prepared.record_channel, np.int64)[records])
     for number, pack in enumerate(share):
-        wait = number < len(share) - 1  # gradients are summed over processes once a step
-        with accelerator.no_sync(loop.model) if wait else nullcontext(), accelerator.autocast():
-            sums = loop.model(pack)
+        last = number == len(share) - 1  # gradients are summed over processes once a step
+        with accumulating(accelerator, loop.model, last=last), accelerator.autocast():
+            sums = loop.model(pack, branches, baseline)
             # Data-parallel engines average over processes; what is wanted is the sum.
             loss = sums.loss * (accelerator.num_processes / divisor)
             accelerator.backward(loss)
         totals.add(sums)
     limit = settings.max_grad_norm or float("inf")
-    grad_norm = float(accelerator.clip_grad_norm_(loop.parameters.values(), limit))
+    grad_norm = clip_gradients(accelerator, loop.parameters.values(), limit)
     if not np.isfinite(grad_norm):
-        raise _not_finite(loop, records, branches, grad_norm)
+        raise _not_finite(loop, records, branches, baseline, grad_norm)
     loop.optimizer.step()
     loop.optimizer.zero_grad()
     return grad_norm, rate, sum(pack.tokens for pack in packs)
@@ -184,6 +194,7 @@ def _evaluate(loop: Loop) -> None:
             loss=reduced.loss,
             supervised_tokens=reduced.supervised_tokens,
             channels=reduced.channels(),
+            metrics=reduced.metrics,
             elapsed_s=state.elapsed_s + time.perf_counter() - began,
         ),
     )
@@ -191,7 +202,7 @@ def _evaluate(loop: Loop) -> None:
     if state.best_loss is None or reduced.loss < state.best_loss:
         state.best_loss, state.best_step = reduced.loss, state.step
         state.evaluations_since_best = 0
-        if loop.recipe.evaluation.keep_best and loop.accelerator.is_main_process:
+        if loop.recipe.evaluation.keep_best:
             loop.checkpoints.save_best(state, loop.parameters)
     else:
         state.evaluations_since_best += 1
@@ -207,8 +218,7 @@ def _write(loop: Loop, row: MetricsRow) -> None:
 
 
 def _save(loop: Loop) -> None:
-    if loop.accelerator.is_main_process:
-        loop.checkpoints.save(loop.state, loop.parameters, loop.optimizer)
+    loop.checkpoints.save(loop.state, loop.parameters, loop.optimizer)
     loop.accelerator.wait_for_everyone()
 
 
@@ -225,19 +235,19 @@ def _step_seed(seed: int, step: int, process: int) -> int:
 
 
 def _not_finite(
-    loop: Loop, records: Any, branches: list[Branch], grad_norm: float
+    loop: Loop, records: Any, branches: list[Branch], baseline: Tensor | None, grad_norm: float
 ) -> TrainingError:
     """Say what is not finite, and in which records: each is scored alone, without gradient."""
     loop.model.eval()
-    scoring = loop.accelerator.unwrap_model(loop.model)
-    broken = []
+    score = outside_steps(loop.model, loop.accelerator)
+    names, broken = loop.train.prepared.record_ids, []
     with torch.no_grad(), loop.accelerator.autocast():
         for record in records:
             own = [branch for branch in branches if branch.record == int(record)]
-            losses = [scoring(pack).loss for pack in loop.packing.packs(own)]
+            losses = [score(pack, own, baseline).loss for pack in loop.packing.packs(own)]
             if not all(torch.isfinite(loss) for loss in losses):
-                broken.append(loop.train.record_ids[int(record)])
-    ids = broken or [loop.train.record_ids[int(record)] for record in records]
+                broken.append(names[int(record)])
+    ids = broken or [names[int(record)] for record in records]
     what = "the loss of these records is not finite" if broken else "the loss is finite"
     shown = ", ".join(ids[:16]) + (f" and {len(ids) - 16} more" if len(ids) > 16 else "")
     kept = loop.checkpoints.steps()

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from danlu.config import recipe_text as as_text
 from danlu.config.recipe import Recipe
-from danlu.errors import TrainingError
+from danlu.errors import RecipeError, TrainingError
+from danlu.models.adapters import has_adapter, unwrapped
 from danlu.models.forest_support import use_forest_attention
 from danlu.models.fused import fuse_layers
-from danlu.models.load import load_model, load_tokenizer, pick_device, pick_dtype
+from danlu.models.load import load_for_tuning, load_tokenizer, pick_dtype
+from danlu.models.readout import Readout, ReadoutInfo
 from danlu.models.save import save_model
 from danlu.models.tokens import add_tokens
-from danlu.models.tuning import apply_tuning, trainable_parameters
-from danlu.objectives import OBJECTIVES
+from danlu.models.tuning import (
+    apply_tuning,
+    checkpointing_obstacle,
+    forest_obstacle,
+    learning_rate_factors,
+    trainable_parameters,
+)
+from danlu.models.tuning_continue import continued
+from danlu.objectives import Objective, build_objective
 from danlu.runs import (
     Dropped,
     Resolved,
@@ -37,12 +47,24 @@ from danlu.sequences.prepared import PreparedData
 from danlu.sequences.template import ChatTemplate
 from danlu.training.checkpoint import Checkpoints
 from danlu.training.data import TrainingData, load_data, make_data, must_name_data
+from danlu.training.devices import (
+    describe_devices,
+    launched_processes,
+    loading_device,
+    make_accelerator,
+    prepare,
+    settle,
+    with_whole_layers,
+)
+from danlu.training.gathering import make_whole
 from danlu.training.loop import Loop, run_loop
 from danlu.training.memory import keep_freed_memory, peak_bytes
 from danlu.training.notes import Notes
 from danlu.training.optimizer import build_optimizer
 from danlu.training.progress import TrainingProgress
+from danlu.training.references import StepSource, step_source
 from danlu.training.samples import after_samples, answer, before_samples, questions
+from danlu.training.scores import score_rows
 from danlu.training.scoring import Packing, ScoringModel
 from danlu.training.trackers import check_trackers, start_trackers
 
@@ -116,6 +138,8 @@ def _never_began(path: Path) -> bool:
 
 def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: Notes) -> Run:
     """Do the work between the opening and the closing of the run directory."""
+    tuning = continued(recipe.tuning, recipe.model.path)
+    recipe = recipe.model_copy(update={"tuning": tuning})
     device = accelerator.device
     if device.type == "cpu":
         keep_freed_memory()
@@ -125,27 +149,51 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
     template = ChatTemplate.load(tokenizer, recipe.model.template, recipe.model.template_options)
     notes.say(*template.notes)
     data = _data(recipe, accelerator, run, tokenizer, template, notes)
-    model, packing = _model(recipe, device, new_token_ids, notes)
-    parameters = trainable_parameters(model)
+    objective = build_objective(recipe.objective)
+    place = loading_device(accelerator)
+    model, packing = _model(recipe, objective, device, place, tokenizer, new_token_ids, notes)
+    readout = _readout(objective, model)
+    parameters = _parameters(model, readout)
     total = sum(parameter.numel() for parameter in model.parameters())
     moving = sum(parameter.numel() for parameter in parameters.values())
     notes.say(f"{moving:,} of {total:,} parameters move ({moving / total:.2%}), on {device}")
+    notes.say(*describe_devices(recipe, accelerator))
+    scoring = ScoringModel(model, objective, len(data.train.channels), readout)
+    prepared, optimizer = prepare(
+        scoring,
+        build_optimizer(
+            parameters, recipe.training, learning_rate_factors(parameters, recipe.tuning)
+        ),
+        accelerator,
+    )
+    parameters = _parameters(model, readout)
     asked = questions(recipe.samples, data.samples)
     samples = run.samples()
-    if accelerator.is_main_process and len(samples) != len(asked):
-        limit = recipe.samples.max_new_tokens
-        samples = before_samples(asked, answer(model, tokenizer, template, asked, limit))
-        run.write_samples(samples)
-    optimizer = build_optimizer(parameters, recipe.training)
-    objective = OBJECTIVES[recipe.objective.name]()
-    checkpoints = Checkpoints(run.checkpoints_path, data.fingerprint, recipe.checkpoints.keep)
+
+    def answers(scoring: ScoringModel) -> list[str]:
+        return answer(scoring.model, tokenizer, template, asked, recipe.samples.max_new_tokens)
+
+    if len(samples) != len(asked):
+        texts = with_whole_layers(prepared, accelerator, answers)
+        if accelerator.is_main_process:
+            samples = before_samples(asked, texts)
+            run.write_samples(samples)
+    checkpoints = Checkpoints(
+        run.checkpoints_path,
+        data.fingerprint,
+        recipe.checkpoints.keep,
+        writes=accelerator.is_main_process,
+    )
+    sources = _sources(data, recipe, prepared, packing, accelerator, run, notes)
+    settle(prepared)
     loop = Loop(
         recipe=recipe,
-        model=accelerator.prepare(ScoringModel(model, objective, len(data.train.channels))),
+        model=prepared,
         parameters=parameters,
         optimizer=optimizer,
-        train=data.train,
-        eval=data.eval,
+        objective=objective,
+        train=sources["train"],
+        eval=sources.get("eval"),
         packing=packing,
         accelerator=accelerator,
         run=run,
@@ -163,21 +211,31 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
             run.set_state("interrupted", f"stopped after step {loop.state.step}")
         notes.say(f"stopped after step {loop.state.step}; --resume goes on from there")
         return Run(run.path, None)
-    if not accelerator.is_main_process:
-        accelerator.wait_for_everyone()
-        return Run(run.path, None)
+    settle(prepared)
     if data.eval is not None and recipe.evaluation.keep_best:
         best = checkpoints.restore_best(parameters)
         if best is not None and best.step != loop.state.step:
             notes.say(f"kept the weights of step {best.step}, which had the best evaluation loss")
-    save_model(model, tokenizer, template, run.path)
-    answers = answer(model, tokenizer, template, asked, recipe.samples.max_new_tokens)
-    run.write_samples(after_samples(samples, answers))
+    if objective.readout and data.eval is not None:
+        scores = score_rows(prepared, data.eval, packing, accelerator)
+        if accelerator.is_main_process:
+            run.write_scores(scores)
+    texts = with_whole_layers(prepared, accelerator, answers)
+    make_whole(scoring, keep=accelerator.is_main_process, moving_only=has_adapter(model))
+    if not accelerator.is_main_process:
+        accelerator.wait_for_everyone()
+        return Run(run.path, None)
+    saved = save_model(model, tokenizer, template, run.path)
+    if readout is not None:
+        readout.save(saved)
+    run.write_samples(after_samples(samples, texts))
     summary = summarise(
         run.metrics(),
         name=recipe.name,
         model=recipe.model.path,
         method=recipe.tuning.method,
+        objective=recipe.objective.name,
+        documents=recipe.sequences.documents,
         records=len(data.train),
         eval_records=len(data.eval) if data.eval else 0,
         train_seconds=loop.state.elapsed_s,
@@ -193,21 +251,13 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
 
 
 def _accelerator(recipe: Recipe) -> Accelerator:
-    """Make the Accelerator for the recipe's device, precision and trackers.
+    """Make the Accelerator that the recipe asks for.
 
     Raises:
         TrainingError: If a launcher asked for more processes than Accelerate runs.
     """
-    device = pick_device(recipe.training.device)
-    dtype = pick_dtype(recipe.model.precision, device)
-    path = Path(recipe.runs_dir) / recipe.name
-    accelerator = Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision="bf16" if dtype == torch.bfloat16 else "no",
-        log_with=list(recipe.logging.trackers) or None,
-        project_dir=str(path / "trackers"),
-    )
     asked = launched_processes()
+    accelerator = make_accelerator(recipe, asked)
     if accelerator.num_processes != asked:
         # `accelerate launch --cpu --num_processes 2` runs two copies that know nothing of each
         # other; both would write the same run.
@@ -216,11 +266,6 @@ def _accelerator(recipe: Recipe) -> Accelerator:
             "launch with torchrun."
         )
     return accelerator
-
-
-def launched_processes() -> int:
-    """How many processes a launcher started, by the variable that all of them set."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _data(
@@ -253,6 +298,50 @@ def _data(
     return data
 
 
+def _sources(
+    data: TrainingData,
+    recipe: Recipe,
+    model: nn.Module,
+    packing: Packing,
+    accelerator: Accelerator,
+    run: RunDirectory,
+    notes: Notes,
+) -> dict[str, StepSource]:
+    """Give training and evaluation data what the objective compares them with."""
+    with notes.counting("scoring with the reference") as count:
+        return {
+            name: step_source(
+                part,
+                recipe,
+                model,
+                packing,
+                accelerator,
+                run.path / "prepared" / name,
+                partial(count, name) if count else None,
+            )
+            for name, part in (("train", data.train), ("eval", data.eval))
+            if part is not None
+        }
+
+
+def _readout(objective: Objective, model: Any) -> Readout | None:
+    """Make the head that the objective reads, on the model's device; None if it reads none."""
+    if not objective.readout:
+        return None
+    base = unwrapped(model)
+    width = base.get_output_embeddings().weight.shape[1]
+    head = Readout(ReadoutInfo("reward", width, ("reward",)))
+    return head.to(base.device, torch.promote_types(base.dtype, torch.float32))
+
+
+def _parameters(model: Any, readout: Readout | None) -> dict[str, nn.Parameter]:
+    """Return all that moves, by name."""
+    found = trainable_parameters(model)
+    if readout is not None:
+        found |= {f"readout.{name}": part for name, part in readout.named_parameters()}
+    return found
+
+
 def describe(data: TrainingData) -> list[str]:
     """Say in a few lines what was read, dropped and rejected."""
     lines = [f"{len(data.train):,} records, {data.train.branches:,} branches to learn"]
@@ -262,26 +351,37 @@ def describe(data: TrainingData) -> list[str]:
         for task_type, reasons in (part.drop_counts() if part else {}).items():
             counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
             lines.append(f"{task_type}: {counts} (see dropped.jsonl)")
+    if data.thinned:
+        lines.append(f"{data.thinned:,} records are left out, so that the mix has its shares")
     if data.rejected:
         lines.append(f"{data.rejected:,} rows were no records and were skipped (rejected.jsonl)")
     return lines
 
 
 def _model(
-    recipe: Recipe, device: torch.device, new_token_ids: tuple[int, ...], notes: Notes
+    recipe: Recipe,
+    objective: Objective,
+    device: torch.device,
+    place: torch.device,
+    tokenizer: PreTrainedTokenizerBase,
+    new_token_ids: tuple[int, ...],
+    notes: Notes,
 ) -> tuple[Any, Packing]:
     """Load and tune the model, and decide how packs are computed."""
-    compute = pick_dtype(recipe.model.precision, device)
-    # Weights that move stay in float32 and are cast for the computation; frozen ones need not.
-    dtype = compute if recipe.tuning.method == "lora" else torch.float32
-    model = load_model(
+    if recipe.training.gradient_checkpointing and (no := checkpointing_obstacle(recipe.tuning)):
+        raise RecipeError(
+            f"tuning.method {recipe.tuning.method} excludes it: {no}. Switch it off.",
+            where="training.gradient_checkpointing",
+        )
+    model = load_for_tuning(
         recipe.model.path,
-        dtype=dtype,
-        device=device,
+        recipe.tuning,
+        dtype=pick_dtype(recipe.model.precision, device),
+        device=place,
         trust_remote_code=recipe.model.trust_remote_code,
     )
     reason = "the recipe asks for rows" if recipe.model.attention == "rows" else None
-    reason = reason or use_forest_attention(model)
+    reason = reason or forest_obstacle(recipe.tuning) or use_forest_attention(unwrapped(model))
     if reason and recipe.model.attention == "forest":
         raise TrainingError(
             f"this model cannot be computed as a forest: {reason}. Use auto or rows.",
@@ -290,12 +390,17 @@ def _model(
     if reason:
         notes.say(f"padded rows instead of a forest: {reason}")
     torch.manual_seed(recipe.training.seed)  # new adapter weights are random
-    model = apply_tuning(model, recipe.tuning, new_token_ids=new_token_ids)
+    model = apply_tuning(model, recipe.tuning, new_token_ids=new_token_ids, tokenizer=tokenizer)
     fuse_layers(model)
     if recipe.training.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     default = PACK_TOKENS_CPU if device.type == "cpu" else PACK_TOKENS_GPU
-    return model, Packing(recipe.training.pack_tokens or default, forest=reason is None)
+    packing = Packing(
+        recipe.training.pack_tokens or default,
+        forest=reason is None,
+        whole_records=objective.whole_records,
+    )
+    return model, packing
 
 
 def _run(loop: Loop, notes: Notes) -> bool:

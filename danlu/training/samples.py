@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from danlu.config.recipe import SamplesSection
 from danlu.records import Message, Record
 from danlu.runs import Sample
+from danlu.sequences.answers import verdicts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -36,9 +37,19 @@ def questions(settings: SamplesSection, records: Sequence[Record]) -> list[Quest
     """Collect what is asked: the recipe's prompts, then records without their last answer."""
     asked = [Question((Message("user", prompt),)) for prompt in settings.prompts]
     for record in records:
-        reference = record.messages[-1].content
-        asked.append(Question(record.messages[:-1], record.task_type, reference))
+        if record.responses:
+            asked.append(Question(record.messages, record.task_type, best_response(record)))
+        else:
+            reference = record.messages[-1].content
+            asked.append(Question(record.messages[:-1], record.task_type, reference))
     return asked
+
+
+def best_response(record: Record) -> str | None:
+    """Return the best of a record's responses; None where none is better than another."""
+    ranks = [verdict.rank for verdict in verdicts(record.responses)]
+    best = min(ranks)
+    return None if len(set(ranks)) < 2 else record.responses[ranks.index(best)].content
 
 
 def answer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from danlu.models.adapters import unwrapped
 from danlu.models.attention import ForestLayout
 from danlu.models.head import OutputHead
-from danlu.objectives import ChannelSums, Nll, Predictions
+from danlu.objectives import Answers, Objective, Predictions
 from danlu.sequences.branch import Branch
 from danlu.sequences.forest import Pack, build_packs, build_rows
 
@@ -24,56 +25,134 @@ class Packing:
     Attributes:
         pack_tokens: Most unique tokens (forest) or cells (rows) computed at a time.
         forest: Merge branches; else padded rows.
+        whole_records: Keep the branches of a record in one pack.
     """
 
     pack_tokens: int
     forest: bool = True
+    whole_records: bool = False
 
     def packs(self, branches: Sequence[Branch], parts: int = 1) -> list[Pack]:
         """Cut a step's branches into packs, at least ``parts`` where possible."""
+        whole = self.whole_records
         if self.forest:
-            return build_packs(branches, self.pack_tokens, parts=parts)
-        return build_rows(branches, self.pack_tokens)
+            return build_packs(branches, self.pack_tokens, parts=parts, whole_records=whole)
+        return build_rows(branches, self.pack_tokens, whole_records=whole)
 
 
 class ScoringModel(nn.Module):
     """A causal language model that scores packs.
 
-    Wrapping model and objective together lets data-parallel engines see one forward per pack.
+    Wrapping model, readout and objective together lets data-parallel engines see one forward per
+    pack.
 
     Args:
         model: The tuned model; a PEFT model or a plain one.
         objective: Makes a loss of scored predictions.
         channels: How many task types there are.
+        readout: Reads numbers off a branch's last token, where the objective asks for them.
     """
 
-    def __init__(self, model: PreTrainedModel, objective: Nll, channels: int) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        objective: Objective,
+        channels: int,
+        readout: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
+        self.readout = readout
         self.objective = objective
         self.channels = channels
 
-    def forward(self, pack: Pack) -> ChannelSums:
-        """Compute a pack and its sums, on the model's device."""
-        model: Any = self.model
-        base = model.get_base_model() if hasattr(model, "peft_config") else model
-        head = OutputHead.of(base)
+    @property
+    def base(self) -> Any:
+        """The transformers model, with whatever adapters are inside it."""
+        return unwrapped(self.model)
+
+    def forward(
+        self,
+        pack: Pack | Callable[[ScoringModel], Any],
+        branches: Sequence[Branch] = (),
+        baseline: Tensor | None = None,
+    ) -> Any:
+        """Compute a pack and its ``ChannelSums``, on the model's device.
+
+        Args:
+            pack: A part of the step; or any other work with this module. Where weights are shared
+                out over devices they are gathered within this method, and nowhere else.
+            branches: The step's branches, which the pack's ``members`` point into.
+            baseline: ``()``: for objectives that need one.
+
+        Returns:
+            The sums; or what the work returned.
+        """
+        if not isinstance(pack, Pack):
+            return pack(self)
+        return self.objective.sums(self._predictions(pack, branches, baseline))
+
+    def answer_logprobs(self, pack: Pack, branches: Sequence[Branch]) -> Tensor:
+        """Return the log-probability of each of the pack's completions, ``(A,)``, in nats."""
+        return self._predictions(pack, branches).answer_logprobs()
+
+    def readouts(self, pack: Pack) -> Tensor:
+        """Return what the readout says of each of the pack's branches, ``(A, C)``."""
+        assert self.readout is not None
+        states_TD = token_states(self.base, pack)
+        read: Tensor = self.readout(states_TD[torch.from_numpy(pack.last).to(states_TD.device)])
+        return read
+
+    def _predictions(
+        self, pack: Pack, branches: Sequence[Branch], baseline: Tensor | None = None
+    ) -> Predictions:
+        base = self.base
         device = base.device
-        hidden_SD = predictor_states(base, pack)
-        return self.objective.sums(
-            Predictions(
-                hidden_SD=hidden_SD,
-                target=torch.from_numpy(pack.target).to(device),
-                weight=torch.from_numpy(pack.weight).to(device),
-                channel=torch.from_numpy(pack.channel).to(device),
-                branch=torch.from_numpy(pack.branch).to(device),
-                channels=self.channels,
-                head=head,
-            )
+        states_TD = token_states(base, pack)
+
+        def place(array: Any) -> Tensor:
+            return torch.from_numpy(array).to(device)
+
+        readout = None if self.readout is None else self.readout(states_TD[place(pack.last)])
+        return Predictions(
+            hidden_SD=states_TD[place(pack.predictor)],
+            target=place(pack.target),
+            weight=place(pack.weight),
+            channel=place(pack.channel),
+            branch=place(pack.branch),
+            channels=self.channels,
+            head=OutputHead.of(base),
+            answers=_answers([branches[index] for index in pack.members], readout, device),
+            baseline=baseline,
         )
 
 
-def predictor_states(model: PreTrainedModel, pack: Pack) -> Tensor:
+def _answers(branches: Sequence[Branch], readout: Tensor | None, device: torch.device) -> Answers:
+    """Gather what is said of the branches of a pack."""
+    numbers: dict[int, int] = {}
+    for branch in branches:
+        numbers.setdefault(branch.record, len(numbers))
+    rows = [
+        (numbers[branch.record], branch.channel, branch.verdict.rank, branch.verdict.label)
+        for branch in branches
+    ]
+    columns = torch.tensor(rows, dtype=torch.int64).reshape(len(rows), 4).to(device)
+    # float32 holds a sum of log-probabilities to seven digits, as it was computed.
+    floats = [(branch.verdict.score, branch.reference) for branch in branches]
+    scores = torch.tensor(floats, dtype=torch.float32).reshape(len(rows), 2).to(device)
+    return Answers(
+        record=columns[:, 0],
+        records=len(numbers),
+        channel=columns[:, 1],
+        rank=columns[:, 2],
+        label=columns[:, 3],
+        score=scores[:, 0],
+        reference=scores[:, 1],
+        readout=readout,
+    )
+
+
+def token_states(model: PreTrainedModel, pack: Pack) -> Tensor:
     """Run the decoder over a pack.
 
     Args:
@@ -81,14 +160,14 @@ def predictor_states(model: PreTrainedModel, pack: Pack) -> Tensor:
         pack: A forest, or padded rows.
 
     Returns:
-        ``(P, D)``: the hidden state of each predictor.
+        ``(T, D)``: the hidden state of each token; of padded rows, one row after another.
     """
     device = model.device
     input_ids = torch.from_numpy(pack.input_ids).to(device)
     position_ids = torch.from_numpy(pack.position_ids).to(device)
     if pack.row_lengths is None:
         layout = ForestLayout(torch.from_numpy(pack.visible_until), device)
-        states = model.get_decoder()(
+        states: Tensor = model.get_decoder()(
             input_ids=input_ids[None],
             position_ids=position_ids[None],
             use_cache=False,
@@ -100,5 +179,4 @@ def predictor_states(model: PreTrainedModel, pack: Pack) -> Tensor:
         states = model.get_decoder()(
             input_ids=input_ids, attention_mask=mask.long(), use_cache=False
         ).last_hidden_state.flatten(0, 1)
-    chosen: Tensor = states[torch.from_numpy(pack.predictor).to(device)]
-    return chosen
+    return states

@@ -78,14 +78,18 @@ def start_trackers(recipe: Recipe, accelerator: Accelerator, step: int) -> Watch
 def flat(row: MetricsRow) -> dict[str, float]:
     """Return a row as trackers take it: ``train/loss``, ``train/loss/<task type>`` ...
 
+    What else the objective reports stands beside the loss: ``train/accuracy/<task type>`` ...
+
     Example:
         >>> row = MetricsRow(step=1, epoch=0.5, loss=2.5, split="eval")
         >>> flat(row)["eval/loss"]
         2.5
     """
-    values = row.model_dump(exclude={"step", "split", "channels"}, exclude_none=True)
-    told = {f"{row.split}/{key}": float(value) for key, value in values.items()}
-    told.update({f"{row.split}/loss/{k}": channel.loss for k, channel in row.channels.items()})
+    own = row.model_dump(exclude={"step", "split", "channels", "metrics"}, exclude_none=True)
+    told = {f"{row.split}/{key}": float(value) for key, value in {**own, **row.metrics}.items()}
+    for name, channel in row.channels.items():
+        for key, value in {"loss": channel.loss, **channel.metrics}.items():
+            told[f"{row.split}/{key}/{name}"] = value
     return told
 
 

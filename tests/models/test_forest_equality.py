@@ -102,15 +102,15 @@ def rows_reference(model, branches):
     }
 
 
-def packs_result(model, packs, channels=2):
+def packs_result(model, branches, packs, channels=2):
     model.zero_grad()
     scoring = ScoringModel(model, Nll(), channels)
     total, by_channel = 0.0, np.zeros(channels)
     for pack in packs:
-        sums = scoring(pack)
+        sums = scoring(pack, branches)
         sums.loss.backward()
         total += sums.loss.item()
-        by_channel += sums.nats.numpy()
+        by_channel += sums.totals["nats"].numpy()
     assert by_channel.sum() == pytest.approx(total, rel=1e-5)
     return total, {
         name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
@@ -134,14 +134,16 @@ def test_forest_equals_rows(kind, dtype, tolerance, shape):
     branches = SHAPES[shape](np.random.default_rng(1))
     expected = rows_reference(model, branches)
     for pack_tokens in (1, 30, 1000):
-        assert_same(packs_result(model, build_packs(branches, pack_tokens)), expected, tolerance)
+        assert_same(
+            packs_result(model, branches, build_packs(branches, pack_tokens)), expected, tolerance
+        )
 
 
 def test_padded_rows_equal_rows():
     model = tiny()
     branches = SHAPES["pairs"](np.random.default_rng(1))
     expected = rows_reference(model, branches)
-    assert_same(packs_result(model, build_rows(branches, 60)), expected, 1e-9)
+    assert_same(packs_result(model, branches, build_rows(branches, 60)), expected, 1e-9)
 
 
 @settings(max_examples=25, deadline=None)
@@ -155,7 +157,7 @@ def test_any_forest_equals_rows(paths, pack_tokens, kind):
     assert use_forest_attention(model) is None
     branches = [branch(path, 1, i, i % 2, 1.0 + i) for i, path in enumerate(paths)]
     assert_same(
-        packs_result(model, build_packs(branches, pack_tokens)),
+        packs_result(model, branches, build_packs(branches, pack_tokens)),
         rows_reference(model, branches),
         1e-9,
     )
@@ -169,7 +171,9 @@ def test_untied_head_and_frozen_parts():
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(not name.startswith(frozen))
         assert_same(
-            packs_result(model, build_packs(branches, 30)), rows_reference(model, branches), 1e-9
+            packs_result(model, branches, build_packs(branches, 30)),
+            rows_reference(model, branches),
+            1e-9,
         )
 
 
@@ -180,13 +184,13 @@ def test_gradient_checkpointing_changes_nothing():
     expected = rows_reference(model, branches)
     model.train()
     model.activation_checkpointing_enable({"use_reentrant": False})
-    assert_same(packs_result(model, build_packs(branches, 1000)), expected, 1e-9)
+    assert_same(packs_result(model, branches, build_packs(branches, 1000)), expected, 1e-9)
 
 
 def test_empty_pack_gives_zero_and_a_gradient_for_every_parameter():
     model = tiny()
     assert use_forest_attention(model) is None
-    loss, gradients = packs_result(model, [empty_pack()])
+    loss, gradients = packs_result(model, [], [empty_pack()])
     assert loss == 0.0
     assert gradients.keys() == dict(model.named_parameters()).keys()
     assert all(not gradient.any() for gradient in gradients.values())
@@ -199,7 +203,7 @@ def test_a_planted_leak_is_seen():
     branches = SHAPES["shared_prompt"](np.random.default_rng(1))
     [pack] = build_packs(branches, 1000)
     pack.visible_until[:] = len(pack.visible_until)
-    leaking = packs_result(model, [pack])
+    leaking = packs_result(model, branches, [pack])
     assert leaking[0] != pytest.approx(rows_reference(model, branches)[0], rel=1e-5)
 
 

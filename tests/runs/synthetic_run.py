@@ -1,6 +1,6 @@
 """A run directory as training would leave it, made of arithmetic: for tests, and to look at.
 
-python tests/runs/synthetic_run.py FOLDER [--steps N] [--state STATE]
+python tests/runs/synthetic_run.py FOLDER [--steps N] [--state STATE] [--objective NAME]
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from danlu.runs import (
     Resolved,
     RunDirectory,
     Sample,
+    ScoreRow,
     collect_environment,
     summarise,
     write_report,
@@ -71,8 +72,12 @@ def row(
     steps: int = 60,
     task_types: tuple[str, ...] = TASK_TYPES,
     seed: int = 0,
+    objective: str = "nll",
 ) -> MetricsRow:
-    """Return a plausible row: each task type falls to its own floor, with noise in training."""
+    """Return a plausible row: each task type falls to its own floor, with noise in training.
+
+    Objectives other than nll have the metrics that they report, which move the same way.
+    """
     noise = random.Random(f"{seed}/{step}/{split}")
     channels = {}
     for index, name in enumerate(task_types):
@@ -83,12 +88,23 @@ def row(
         loss = max(0.01, floor + (3.1 - floor) * fallen + wobble + rise)
         records = noise.randint(1, 5)
         tokens = records * noise.randint(12, 40)
-        channels[name] = ChannelMetrics(loss=loss, tokens=tokens, records=records)
+        metrics = {}
+        if objective != "nll":
+            shaky = noise.gauss(0, 0.12) if split == "train" else 0.0
+            metrics = told(objective, (1 - fallen) / (1 + 0.35 * index), shaky)
+            loss = max(0.01, 0.693 - 0.5 * metrics["margin"] + 0.3 * rise)
+        channels[name] = ChannelMetrics(loss=loss, tokens=tokens, records=records, metrics=metrics)
     tokens = sum(channel.tokens for channel in channels.values())
     warmup = max(1.0, 0.05 * steps)
     rate = 2e-4 * min(1.0, step / warmup) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
     norm = 0.4 + 2.2 * math.exp(-8 * step / steps) + abs(noise.gauss(0, 0.15))
     train = split == "train"
+    # A metric is a mean over records.
+    records = sum(channel.records for channel in channels.values())
+    metrics = {
+        name: sum(c.metrics[name] * c.records for c in channels.values()) / records
+        for name in next(iter(channels.values())).metrics
+    }
     return MetricsRow(
         step=step,
         epoch=step / steps_per_epoch,
@@ -100,8 +116,43 @@ def row(
         unique_tokens=round(1.6 * tokens),
         supervised_tokens=tokens,
         channels=channels,
+        metrics=metrics,
         elapsed_s=2.1 * step,
     )
+
+
+def told(objective: str, learned: float, shaky: float) -> dict[str, float]:
+    """Return the metrics of one task type: ``learned`` rises from 0 to 1, ``shaky`` is noise."""
+    accuracy = min(1.0, max(0.0, 0.5 + 0.42 * learned + 1.4 * shaky))
+    if objective == "reward":
+        spread = {"score": 0.2 * learned, "score_deviation": 0.3 + 1.5 * learned}
+        return {"accuracy": accuracy, "margin": 2.4 * learned + shaky, **spread}
+    margin = {"margin": 1.1 * learned + shaky}
+    rewards = {
+        "chosen_reward": -0.4 * learned + 0.5 * shaky,
+        "rejected_reward": -1.5 * learned - 0.5 * shaky,
+        "chosen_nll": 1.6 + 0.4 * learned,
+    }
+    if objective == "kto":
+        return {**margin, **rewards, "kl_baseline": max(0.0, 3.0 * learned + shaky)}
+    return {"accuracy": accuracy if learned else 0.0, **margin, **rewards}
+
+
+def scores(task_types: tuple[str, ...] = TASK_TYPES, records: int = 40) -> list[ScoreRow]:
+    """Return the scores of lists of two to four answers; the first task types are told best."""
+    noise = random.Random(7)
+    return [
+        ScoreRow(
+            record=f"{name}#{number}",
+            task_type=name,
+            response=response,
+            rank=response + 1,
+            score=noise.gauss(1.6 / (1 + index) if response == 0 else -0.5 * response, 0.8),
+        )
+        for index, name in enumerate(task_types)
+        for number in range(records)
+        for response in range(2 + number % 3)
+    ]
 
 
 def make_run(
@@ -113,6 +164,8 @@ def make_run(
     task_types: tuple[str, ...] = TASK_TYPES,
     samples: tuple[Sample, ...] = SAMPLES,
     message: str = "",
+    objective: str = "nll",
+    documents: bool = False,
 ) -> RunDirectory:
     """Write a run directory.
 
@@ -125,6 +178,8 @@ def make_run(
         task_types: Names, used as channels.
         samples: Samples to write.
         message: Why it failed.
+        objective: What is minimised; a finished reward run has scores too.
+        documents: Whether plain text is learned.
     """
     run = RunDirectory.create(path)
     if state == "new":
@@ -137,6 +192,8 @@ def make_run(
             "data": {"train": ["data/identity.jsonl", "data/常识.jsonl"], "eval_share": 0.1},
             "training": {"epochs": 3, "learning_rate": 5e-4, "batch_records": 16},
             "samples": {"prompts": ["Who are you?"]},
+            "objective": {"name": objective},
+            "sequences": {"documents": documents},
         }
     )
     run.write_recipe(f"name: {path.name}\ndata:\n  train: [data/identity.jsonl, data/常识.jsonl]\n")
@@ -154,7 +211,9 @@ def make_run(
     )
     write_dropped(run)
     every, epoch = max(1, steps // 12), steps / 3
-    kind = {"steps": steps, "steps_per_epoch": epoch, "task_types": task_types}
+    kind = {
+        "steps": steps, "steps_per_epoch": epoch, "task_types": task_types, "objective": objective
+    }  # fmt: skip
     run.append_metrics(row(0, "eval", **kind))
     for step in range(1, done + 1):
         run.append_metrics(row(step, **kind))
@@ -162,7 +221,9 @@ def make_run(
             run.append_metrics(row(step, "eval", **kind))
     if state == "finished":
         run.write_samples(samples)
-        run.finish(summary(run, task_types))
+        if objective == "reward":
+            run.write_scores(scores(task_types))
+        run.finish(summary(run, task_types, objective, documents=documents))
     else:
         run.write_samples(sample.model_copy(update={"after": None}) for sample in samples)
         run.set_state(state, message)
@@ -171,9 +232,17 @@ def make_run(
     return run
 
 
-def summary(run: RunDirectory, task_types: tuple[str, ...] = TASK_TYPES):
+def summary(
+    run: RunDirectory,
+    task_types: tuple[str, ...] = TASK_TYPES,
+    objective: str = "nll",
+    *,
+    documents: bool = False,
+):
     return summarise(
         run.metrics(),
+        documents=documents,
+        objective=objective,
         name=run.name,
         model="builtin:smollm2-135m-instruct",
         method="lora",
@@ -219,10 +288,13 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--state", default="finished")
     parser.add_argument("--types", type=int, default=len(TASK_TYPES))
+    parser.add_argument("--objective", default="nll")
+    parser.add_argument("--documents", action="store_true")
     given = parser.parse_args()
     names = TASK_TYPES + tuple(f"area{i // 4}/skill_{i}" for i in range(given.types))
     made = make_run(
         given.folder, state=given.state, steps=given.steps, task_types=names[: given.types],
+        objective=given.objective, documents=given.documents,
         message="TrainingError: the loss was not finite" if given.state == "failed" else "",
     )  # fmt: skip
     print(*write_report(made.path))  # noqa: T201

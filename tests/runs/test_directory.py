@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from danlu.errors import RunError
-from danlu.runs import MetricsRow, RunDirectory, Sample, Summary, files
+from danlu.runs import MetricsRow, RunDirectory, Sample, ScoreRow, Summary, files
 from danlu.runs.directory import CONTENTS, find_runs
 
 posix = pytest.mark.skipif(os.name != "posix", reason="the lock is the system's, on POSIX")
@@ -90,6 +90,7 @@ def test_an_empty_folder_may_become_a_run(tmp_path):
 def test_overwriting_removes_the_run_and_only_the_run(tmp_path):
     path = finished(tmp_path / "a")
     (path / "checkpoints" / "step-1").mkdir(parents=True)
+    RunDirectory.open(path).write_scores([])
     (path / "notes.txt").write_text("mine")
     with RunDirectory.create(path, overwrite=True) as run:
         assert not [name for name in CONTENTS if (path / name).exists()]
@@ -260,14 +261,18 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path, monkeyp
 
 def test_everything_written_is_read_again(tmp_path):
     sample = Sample(prompt="你是谁？", before="我是助手。", after="我是丹炉。")
+    score = ScoreRow(record="r1", task_type="通用/常识", response=2, rank=1, score=-0.5)
     with RunDirectory.create(tmp_path / "a") as run:
         assert (run.recipe_text(), run.resolved(), run.summary()) == (None, None, None)
         assert (run.samples(), run.dropped(), run.rejected()) == ([], [], [])
+        assert list(run.scores()) == []
         run.write_recipe("name: 丹炉\n")
         run.write_samples([sample])
+        run.write_scores([score])
         run.finish(summary())
     again = RunDirectory.open(tmp_path / "a")
     assert again.recipe_text() == "name: 丹炉\n"
     assert again.samples() == [sample]
+    assert list(again.scores()) == [score]
     assert again.summary() == summary()
     assert "我是丹炉" in (tmp_path / "a" / "samples.jsonl").read_text("utf-8")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from danlu.runs import History, MetricsRow, figures, summarise
@@ -91,3 +93,90 @@ def test_a_summary_takes_what_is_known_before_what_is_found():
     made = summarise(two_types(), **KNOWN, train_seconds=99.0, peak_bytes=7)
     assert (made.steps, made.first_loss, made.last_eval_loss) == (3, 2.0, 1.75)
     assert (made.train_seconds, made.peak_bytes, made.best_eval_step) == (99.0, 7, 2)
+
+
+def pairs(step: int, records: int, tokens: int, loss: float, **metrics: float) -> MetricsRow:
+    own = {"loss": loss, "tokens": tokens, "records": records, "metrics": metrics}
+    return MetricsRow(
+        step=step,
+        epoch=step / 40,
+        loss=loss,
+        supervised_tokens=tokens,
+        channels={"a/x": own},
+        metrics=metrics,
+    )
+
+
+def test_metrics_are_means_by_records():
+    """Of 40 rows, 5 % are 2: accuracy (0.5 * 1 + 1 * 3) / 4 at first, whatever the tokens."""
+    rows = [
+        pairs(s, 1 if s == 1 else 3, 90 if s == 1 else 1, 0.5, accuracy=0.5 if s == 1 else 1.0)
+        for s in range(1, 41)
+    ]
+    found = figures(History.of(rows), "dpo")
+    assert found.metrics == {"train": {"accuracy": Span(0.875, 1.0, 40)}, "eval": {}}
+    assert found.task_types[0].metrics == found.metrics
+    assert found.metric_names == ["accuracy"]
+
+
+@pytest.mark.parametrize(("objective", "first"), [("nll", 3.7), ("dpo", 1.75)])
+def test_a_loss_is_a_mean_over_what_it_is_a_mean_of(objective, first):
+    """(4 * 90 + 1 * 10) / 100 by tokens, (4 * 1 + 1 * 3) / 4 by records."""
+    rows = [
+        pairs(s, 1 if s == 1 else 3, 90 if s == 1 else 10, 4.0 if s == 1 else 1.0)
+        for s in range(1, 41)
+    ]
+    found = figures(History.of(rows), objective).train
+    assert found is not None
+    assert found.first == pytest.approx(first)
+
+
+def test_a_metric_that_rows_lack_is_of_those_that_have_it():
+    """A step without an answer with thumbs down has no margin."""
+    rows = [
+        pairs(1, 2, 9, 0.5, kl_baseline=0.0),
+        pairs(2, 2, 9, 0.5, kl_baseline=0.5, margin=0.25),
+        pairs(3, 2, 9, 0.5, kl_baseline=1.5),
+    ]
+    found = figures(History.of(rows), "kto").metrics["train"]
+    assert found == {"kl_baseline": Span(0.0, 1.5, 3), "margin": Span(0.25, 0.25, 1)}
+
+
+def test_perplexity_is_of_the_mean_loss():
+    """Of 40 rows two at either end: e to the power of (2 * 30 + 4 * 10) / 40 = 2.5, not the mean
+    of e^2 and e^4."""
+    rows = [pairs(s, 1, 10 if s == 2 else 30, {1: 2.0, 2: 4.0}.get(s, 1.0)) for s in range(1, 41)]
+    found = figures(History.of(rows), documents=True)
+    (own,) = found.task_types
+    for spans in (found.metrics, own.metrics):
+        assert spans["train"]["perplexity"].first == pytest.approx(math.exp(2.5))
+        assert spans["train"]["perplexity"].last == pytest.approx(math.e)
+    assert figures(History.of(rows)).metric_names == []
+
+
+def test_a_perplexity_that_rows_tell_is_taken_as_it_is():
+    found = figures(History.of([pairs(1, 1, 9, 2.0, perplexity=8.0)]), documents=True)
+    assert found.metrics["train"]["perplexity"] == Span(8.0, 8.0, 1)
+
+
+def test_a_loss_beyond_all_numbers_has_no_perplexity():
+    assert figures(History.of([pairs(1, 1, 9, 1e4)]), documents=True).metric_names == []
+
+
+def test_a_summary_has_the_metrics_of_both_ends():
+    rows = [
+        pairs(0, 4, 9, 0.7, accuracy=0.5).model_copy(update={"split": "eval"}),
+        pairs(1, 4, 9, 0.7, accuracy=0.25, margin=0.0),
+        pairs(2, 4, 9, 0.5, accuracy=1.0, margin=0.5),
+        pairs(2, 4, 9, 0.6, accuracy=0.75).model_copy(update={"split": "eval"}),
+    ]
+    made = summarise(rows, **KNOWN, objective="dpo")
+    assert made.objective == "dpo"
+    assert made.first_metrics == {"accuracy": 0.25, "margin": 0.0}
+    assert made.last_metrics == {"accuracy": 1.0, "margin": 0.5}
+    assert (made.first_eval_metrics, made.last_eval_metrics) == (
+        {"accuracy": 0.5},
+        {"accuracy": 0.75},
+    )
+    assert made.more == {}
+    assert summarise(rows, **KNOWN, documents=True).last_metrics["perplexity"] == math.exp(0.5)

@@ -5,14 +5,15 @@ import io
 import pytest
 from PIL import Image, ImageFont
 
-from danlu.runs import History, MetricsRow
+from danlu.runs import History, MetricsRow, figures
 from danlu.runs.fonts import FILES, Typeface
-from danlu.runs.plot import EVAL, TRAIN, WIDTH, Pen, loss_png
+from danlu.runs.plot import EVAL, GAP, SMALL_HEIGHT, TRAIN, WIDTH, Pen, loss_png
 from tests.runs.synthetic_run import TASK_TYPES, row
 
 
-def picture(rows: list[MetricsRow]) -> Image.Image:
-    content = loss_png(History.of(rows), title="丹炉 run", subtitle="model")
+def picture(rows: list[MetricsRow], objective: str = "nll") -> Image.Image:
+    history = History.of(rows)
+    content = loss_png(history, figures(history), objective, title="丹炉 run", subtitle="model")
     return Image.open(io.BytesIO(content)).convert("RGB")
 
 
@@ -36,6 +37,20 @@ def test_one_panel_per_task_type_below():
     assert five.height > one.height
     assert has_color(five, TRAIN)
     assert has_color(five, EVAL)
+
+
+def test_accuracy_and_margin_have_panels_and_the_loss_its_name(monkeypatch):
+    written: list[str] = []
+    monkeypatch.setattr(Pen, "text", lambda pen, x, y, text, *rest: written.append(text))
+    plain = picture(rows())
+    assert "Loss, nats per token" in written
+    written.clear()
+    preferred = picture(
+        [row(step, steps=30, objective="dpo") for step in range(1, 31)], objective="dpo"
+    )
+    assert preferred.height == plain.height + SMALL_HEIGHT + GAP
+    assert {"Loss (dpo)", "Accuracy, share of pairs", "chance"} <= {*written}
+    assert not any("Chosen nll" in text for text in written)
 
 
 def test_without_metrics_there_is_still_a_picture():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from danlu.errors import RunError
-from danlu.runs import MetricsRow, RunDirectory, Sample, write_report
+from danlu.runs import MetricsRow, RunDirectory, Sample, ScoreRow, write_report
 from tests.runs.synthetic_run import SAMPLES, TASK_TYPES, make_run, row
 
 EVIL = "<script>alert(1)</script>"
@@ -63,8 +64,9 @@ def test_every_task_type_has_its_row_and_its_curves(finished):
     assert [entry["name"] for entry in finished.data["task_types"]] == sorted(TASK_TYPES)
     for entry in finished.data["task_types"]:
         assert entry["name"] in finished.text
-        assert len(entry["train"]["x"]) == 60
-        assert len(entry["eval"]["x"]) == 13
+    for curves in finished.data["loss"]["types"]:
+        assert len(curves["train"]["x"]) == 60
+        assert len(curves["eval"]["x"]) == 13
     assert [done for _, done in finished.data["epochs"]] == [1, 2, 3]
 
 
@@ -188,6 +190,131 @@ def test_a_long_run_makes_a_small_page(tmp_path):
     page, _ = write_report(run.path)
     assert page.stat().st_size < 1_000_000
     assert len(Page(page).data["loss"]["train"]["x"]) == 800
+
+
+def ids(page: Page) -> set[str | None]:
+    return {attributes.get("id") for _, attributes in page.tags}
+
+
+@pytest.fixture(scope="module")
+def preferred(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "preferred"
+    make_run(path, objective="dpo")
+    return Page(write_report(path)[0])
+
+
+def test_every_metric_has_its_words_and_its_charts(preferred):
+    titles = ["Accuracy", "Margin", "Chosen reward", "Rejected reward", "Chosen nll"]
+    assert [metric["title"] for metric in preferred.data["metrics"]] == titles
+    for index, title in enumerate(titles):
+        assert title in preferred.text
+        assert {f"metric-{index}-chart", f"metric-{index}-types-chart"} <= ids(preferred)
+    assert "It may grow while the chosen nll rises too" in preferred.text
+    accuracy = preferred.data["metrics"][0]
+    assert (accuracy["mark"], accuracy["limits"]) == ([0.5, "chance"], [0, 1])
+    assert [len(one["eval"]["x"]) for one in accuracy["types"]] == [13] * len(TASK_TYPES)
+
+
+def test_metrics_on_the_page_are_those_of_the_rows(preferred):
+    """Sixty rows: 5 % are three."""
+    last = [row(step, objective="dpo") for step in (58, 59, 60)]
+    weights = [sum(channel.records for channel in one.channels.values()) for one in last]
+    margin = sum(one.metrics["margin"] * n for one, n in zip(last, weights, strict=True))
+    assert preferred.data["metrics"][1]["last"] == pytest.approx(margin / sum(weights))
+    evaluated = row(60, "eval", objective="dpo").metrics["margin"]
+    assert preferred.data["metrics"][1]["eval"]["y"][-1] == pytest.approx(evaluated, rel=1e-4)
+    assert f"Margin, eval 0.000 → {evaluated:.3f} train" in " ".join(preferred.text.split())
+
+
+def test_the_table_of_task_types_has_accuracy_and_margin_from_start_to_end(preferred):
+    table = preferred.text[preferred.text.index("Records seen") :]
+    table = table[: table.index("Records and tokens count")]
+    first, last = (row(step, "eval", objective="dpo").channels["通用/常识问答"] for step in (0, 60))
+    for name in ("accuracy", "margin"):
+        assert f"{first.metrics[name]:.3f} → {last.metrics[name]:.3f}" in table
+    assert "Chosen nll" not in table
+
+
+def test_the_axis_of_the_loss_says_what_it_is(finished, preferred):
+    assert "nats per token" in finished.text[: finished.text.index("Optimization")]
+    loss = preferred.text[: preferred.text.index("Task types")]
+    assert "loss (dpo)" in loss
+    assert "nats per token" not in loss
+
+
+def test_a_plain_run_has_no_metrics_and_no_scores(finished):
+    assert finished.data["metrics"] == []
+    assert finished.data["scores"] is None
+    assert "Metrics" not in finished.text
+    assert "Scores of held-out answers" not in finished.text
+
+
+def test_learning_documents_shows_perplexity_per_task_type(tmp_path):
+    page = Page(write_report(make_run(tmp_path / "a", documents=True).path)[0])
+    (perplexity,) = page.data["metrics"]
+    assert (perplexity["title"], perplexity["log"]) == ("Perplexity", True)
+    for split in ("train", "eval"):
+        for losses, own in zip(page.data["loss"]["types"], perplexity["types"], strict=True):
+            expected = [math.exp(loss) for loss in losses[split]["y"]]
+            assert own[split]["y"] == pytest.approx(expected, rel=1e-3)
+    assert "of one tokenizer only" in page.text
+
+
+def test_scores_are_drawn_in_all_and_per_task_type(tmp_path):
+    run = make_run(tmp_path / "a", objective="reward")
+    page = Page(write_report(run.path)[0])
+    scores, rows = page.data["scores"], list(run.scores())
+    assert [panel["name"] for panel in scores["panels"]] == ["", *sorted(TASK_TYPES)]
+    assert {f"scores-{index}-chart" for index in range(6)} <= ids(page)
+    for panel in scores["panels"]:
+        own = [one for one in rows if panel["name"] in ("", one.task_type)]
+        assert sum(panel["best"]) == sum(one.rank == 1 for one in own)
+        assert sum(panel["others"]) == sum(one.rank > 1 for one in own)
+        assert len(panel["best"]) == len(panel["others"]) == len(scores["borders"]) - 1
+    assert "A best answer is on top in" in page.text
+    named = {a.get("lang") for tag, a in page.tags if tag == "figcaption"}
+    assert "zh-Hans" in named
+
+
+def test_names_of_metrics_and_scored_records_are_never_markup(tmp_path):
+    with RunDirectory.create(tmp_path / "a") as run:
+        run.append_metrics(MetricsRow(step=1, epoch=0.1, loss=1.0, metrics={EVIL: 0.5}))
+        run.write_scores(
+            ScoreRow(record=EVIL, task_type=EVIL + kind, response=rank, rank=rank, score=rank)
+            for kind in "ab"
+            for rank in (1, 2)
+        )
+        page = Page(write_report(run.path)[0])
+    assert len(page.scripts) == 2
+    assert page.text.count("alert(1)") >= 3
+    assert page.data["metrics"][0]["title"].lower() == EVIL
+    assert page.data["scores"]["panels"][1]["name"] == EVIL + "a"
+
+
+def test_a_metric_that_no_task_type_has_is_drawn_in_all_alone(tmp_path):
+    """The weight of KL, say, is one for the whole run."""
+    own = {"loss": 0.5, "tokens": 3, "records": 1, "metrics": {"kl": 2.0}}
+    with RunDirectory.create(tmp_path / "a") as run:
+        numbers = {"kl": 2.0, "kl_weight": 0.02}
+        channels = {"a/x": own, "b/y": own}
+        run.append_metrics(
+            MetricsRow(step=1, epoch=0.1, loss=1.0, metrics=numbers, channels=channels)
+        )
+        page = Page(write_report(run.path)[0])
+    assert [metric["title"] for metric in page.data["metrics"]] == [
+        "KL to the reference",
+        "KL weight",
+    ]
+    assert {"metric-0-chart", "metric-0-types-chart", "metric-1-chart"} <= ids(page)
+    assert "metric-1-types-chart" not in ids(page)
+
+
+def test_a_run_with_a_metric_that_only_some_rows_have(tmp_path):
+    with RunDirectory.create(tmp_path / "a") as run:
+        for step, metrics in enumerate([{}, {"margin": 0.5}, {}], start=1):
+            run.append_metrics(MetricsRow(step=step, epoch=0.1, loss=1.0, metrics=metrics))
+        page = Page(write_report(run.path)[0])
+    assert page.data["metrics"][0]["train"] == {"x": [2], "y": [0.5], "low": [], "high": []}
 
 
 def test_no_run_no_report(tmp_path):

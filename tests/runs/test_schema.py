@@ -5,8 +5,9 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from danlu.config.recipe import Recipe
 from danlu.errors import RunError
-from danlu.runs import MetricsRow, Sample, Summary
+from danlu.runs import Environment, MetricsRow, Resolved, Sample, ScoreRow, Summary
 from danlu.runs.files import parse_row
 
 SUMMARY = {
@@ -18,6 +19,7 @@ SUMMARY = {
     "records": 4,
     "train_seconds": 2.5,
 }
+SCORE = {"record": "r", "task_type": "a/x", "response": 0, "rank": 1, "score": 0.5}
 
 
 def test_a_row_survives_writing_and_reading():
@@ -26,7 +28,10 @@ def test_a_row_survives_writing_and_reading():
         epoch=0.5,
         loss=1.25,
         learning_rate=2e-4,
-        channels={"通用/常识": {"loss": 1.25, "tokens": 8, "records": 2}},
+        channels={
+            "通用/常识": {"loss": 1.25, "tokens": 8, "records": 2, "metrics": {"margin": -1}}
+        },
+        metrics={"accuracy": 0.5},
     )
     assert parse_row(MetricsRow, row.to_json(), "here") == row
     assert "通用/常识" in row.to_json()
@@ -68,3 +73,21 @@ def test_a_summary_keeps_further_keys():
     summary = Summary(**SUMMARY, quickstart={"identity_after": 19})
     assert summary.more == {"quickstart": {"identity_after": 19}}
     assert parse_row(Summary, summary.to_json(), "here").more == summary.more
+
+
+@pytest.mark.parametrize("change", [{"score": float("nan")}, {"rank": None}, {"response": -1}])
+def test_a_score_without_a_number_or_a_rank_is_refused(change):
+    with pytest.raises(ValidationError):
+        ScoreRow(**{**SCORE, **change})
+
+
+def test_what_was_learned_is_read_from_the_recipe_of_any_version():
+    def resolved(recipe):
+        return Resolved(
+            recipe=recipe, environment=Environment(versions={}, platform="Linux", cpu_count=2)
+        )
+
+    old = resolved({"name": "r"})
+    assert (old.objective, old.documents) == ("nll", False)
+    assert resolved(Recipe(name="r", objective={"name": "kto"}).model_dump()).objective == "kto"
+    assert resolved(Recipe(name="r", sequences={"documents": True}).model_dump()).documents is True

@@ -34,7 +34,7 @@ def predictions(packs):
             assert positions == list(range(len(ids)))
             found.append(
                 (
-                    int(pack.branch[i]),
+                    int(pack.members[pack.branch][i]),
                     tuple(ids),
                     int(pack.target[i]),
                     float(pack.weight[i]),
@@ -97,7 +97,7 @@ def test_rows_hold_the_same_predictions(paths, size):
             row, place = divmod(int(flat), width)
             found.append(
                 (
-                    int(pack.branch[i]),
+                    int(pack.members[pack.branch][i]),
                     tuple(pack.input_ids[row, : place + 1].tolist()),
                     int(pack.target[i]),
                     float(pack.weight[i]),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from danlu.config.recipe import TrainingSection
-from danlu.objectives import ChannelSums
+from danlu.objectives import ChannelSums, Nll
 from danlu.runs import ChannelMetrics, MetricsRow
 from danlu.training.channels import ChannelTotals
 from danlu.training.memory import keep_freed_memory, peak_bytes
@@ -105,15 +105,17 @@ def test_nothing_to_train_is_an_error():
 
 def test_totals_are_divided_once():
     """Two packs of unequal size: (1 + 6) nats over (1 + 3) weight, not the mean of 1 and 2."""
-    totals = ChannelTotals(["a/a", "b/b"])
+    totals = ChannelTotals(["a/a", "b/b"], Nll())
     for nats, weight in ((1.0, 1.0), (6.0, 3.0)):
         one = torch.tensor([weight, 0.0], dtype=torch.float64)
         totals.add(
             ChannelSums(
-                loss=torch.tensor(nats),
-                nats=torch.tensor([nats, 0.0], dtype=torch.float64),
-                weight=one,
-                tokens=one,
+                torch.tensor(nats),
+                {
+                    "nats": torch.tensor([nats, 0.0], dtype=torch.float64),
+                    "weight": one,
+                    "tokens": one,
+                },
             )
         )
         totals.add_records(np.array([0, 0]))
@@ -151,3 +153,43 @@ def test_without_a_terminal_there_are_plain_lines():
     lines = stream.getvalue().splitlines()
     assert lines[0].startswith("step 1/2  epoch 1.00  loss 0.500  7 tokens/s")
     assert lines[-1].startswith("step 2/2")
+
+
+def preferred(step: int, split: str = "train", **metrics: float) -> MetricsRow:
+    own = {"loss": 0.5, "tokens": 3, "records": 1, "metrics": metrics}
+    other = {"loss": 0.7, "tokens": 3, "records": 1, "metrics": {"accuracy": 0.5}}
+    return MetricsRow(
+        step=step,
+        epoch=step / 10,
+        loss=0.625,
+        split=split,
+        channels={"知识/常识": own, "b/y": other},
+        metrics={**metrics, "accuracy": 0.625},
+    )
+
+
+def test_display_shows_accuracy_and_margin_beside_the_loss():
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+    display = TrainingProgress(10, console=console)
+    with display.showing():
+        display(preferred(1, accuracy=0.75, margin=0.125, chosen_nll=2.0))
+        display(preferred(1, "eval", accuracy=0.25, margin=-0.5))
+        display(preferred(2, accuracy=1.0))
+    with console.capture() as captured:
+        console.print(display.render())
+    head, *rows = captured.get().splitlines()[1:]
+    titles = ["loss", "eval loss", "accuracy", "eval accuracy", "margin", "eval margin"]
+    assert [title.strip() for title in head.split("  ") if title.strip()] == ["task type", *titles]
+    other, own, overall = (row.split() for row in rows)
+    # The second step had no margin: the first one's stays.
+    assert own == ["知识/常识", "0.500", "0.500", "1.000", "0.250", "0.125", "-0.500"]
+    assert other == ["b/y", "0.700", "0.700", "0.500", "0.500"]
+    assert overall == ["all", "0.625", "0.625", "0.625", "0.625", "0.125", "-0.500"]
+
+
+def test_plain_lines_tell_accuracy_and_margin_of_every_task_type():
+    display = TrainingProgress(10, console=Console(file=io.StringIO(), width=40))
+    assert display.line(preferred(1, "eval", margin=0.125, accuracy=0.75)) == (
+        "step 1/10  epoch 0.10  eval loss 0.625  accuracy 0.625  margin 0.125"
+        "  | 知识/常识 0.500 (accuracy 0.750, margin 0.125)  b/y 0.700 (accuracy 0.500)"
+    )

@@ -31,7 +31,7 @@ train(Recipe.model_validate(yaml.safe_load(open(sys.argv[1]))), resume="--resume
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    [file] = [*run.glob("model/*.safetensors"), *run.glob("adapter/*.safetensors")]
+    [file] = [*run.glob("model/model*.safetensors"), *run.glob("adapter/adapter*.safetensors")]
     return load_file(file)
 
 

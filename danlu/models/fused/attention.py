@@ -68,7 +68,10 @@ class FusedAttention:
         if getattr(config, "_attn_implementation", None) != FOREST_ATTENTION:
             return None
         part = cls(layer)
-        weight = next(layer.q_proj.parameters())
+        # The numbers of a quantised layer are whole ones; those of its adapter are not.
+        floating = (part for part in layer.q_proj.parameters() if part.is_floating_point())
+        if (weight := next(floating, None)) is None:
+            return None
         if not isinstance(getattr(layer, "head_dim", None), int) or layer.head_dim % 2:
             return None
         angles = sample_like(weight, 1, _PROBE_TOKENS, layer.head_dim // 2).repeat(1, 1, 2)

@@ -219,8 +219,9 @@ def ranked_column(row: Mapping[str, Any]) -> str | None:
             continue
         if any(looks_like_list(row.get(name)) for name in (*RANK_COLUMNS, *SCORE_COLUMNS)):
             return column
-        first = answers[0]
-        if isinstance(first, Mapping) and first.keys() & {*RANK_NAMES, *SCORE_NAMES}:
+        objects = (answer for answer in answers if isinstance(answer, Mapping))
+        known = (*RANK_NAMES, *SCORE_NAMES)
+        if any(answer.get(name) is not None for answer in objects for name in known):
             return column
     return None
 

@@ -20,7 +20,8 @@ ROLES = {"prompter": "user", "assistant": "assistant"}
 def recognise(row: Mapping[str, Any]) -> bool:
     """A tree, or a single message of the flat export, which is refused with a reason."""
     prompt = row.get("prompt")
-    return (isinstance(prompt, Mapping) and prompt.get("role") in ROLES) or _is_flat(row)
+    is_tree = isinstance(prompt, Mapping) and "text" in prompt and _has_role(prompt)
+    return is_tree or _is_flat(row)
 
 
 def parse(row: dict[str, Any]) -> Parts:
@@ -55,7 +56,12 @@ def parse(row: dict[str, Any]) -> Parts:
 
 
 def _is_flat(row: Mapping[str, Any]) -> bool:
-    return row.get("role") in ROLES and "message_id" in row and "text" in row
+    return "message_id" in row and "text" in row and _has_role(row)
+
+
+def _has_role(node: Mapping[str, Any]) -> bool:
+    role = node.get("role")
+    return isinstance(role, str) and role in ROLES
 
 
 def _parts(
@@ -76,11 +82,11 @@ def _message(node: Any) -> Message:
     text, role = node.get("text"), node.get("role")
     if not isinstance(text, str):
         raise RecordError(f"{_name(node)} has no 'text'.")
-    if role not in ROLES:
+    if not _has_role(node):
         raise RecordError(
             f"the role of {_name(node)} is {role!r}; it must be {' or '.join(ROLES)}."
         )
-    return Message(ROLES[role], text)
+    return Message(ROLES[node["role"]], text)
 
 
 def _replies(node: Mapping[str, Any]) -> list[Any]:

@@ -56,10 +56,11 @@ def parse(row: dict[str, Any]) -> Parts:
     kept in ``meta``, in a list as long.
 
     Raises:
-        RecordError: If one of them is broken, there are fewer than two answers, or only some have
-            a rank.
+        RecordError: If one of them is broken, there are fewer than two answers, only some have a
+            rank, or there are ranks or scores and all of them are null.
     """
-    column = ranked_column(row) or next((name for name in ANSWER_COLUMNS if name in row), None)
+    said = ranked_column(row)
+    column = said or next((name for name in ANSWER_COLUMNS if name in row), None)
     if column is None:
         raise RecordError(
             f"there is no list of answers; the row has {names(row)}. Say where it is with "
@@ -74,6 +75,11 @@ def parse(row: dict[str, Any]) -> Parts:
     ranks = _take_aligned(row, RANK_COLUMNS, [answer.rank for answer in answers], "rank")
     scores = _take_aligned(row, SCORE_COLUMNS, [answer.score for answer in answers], "score")
     if all(value is None for value in (*ranks, *scores)):
+        if said:
+            raise RecordError(
+                f"the ranks and scores of {column!r} are all null. Pass such rows over with "
+                "data.on_bad_record: skip."
+            )
         ranks = list(range(1, len(answers) + 1))
     responses = tuple(
         [
@@ -95,7 +101,7 @@ def _read(item: Any, number: int) -> _Answer:
         return _Answer(item, None, None, {})
     if not isinstance(item, Mapping):
         raise RecordError(f"answer {number} is {kind(item)}; it must be text or an object.")
-    rest = dict(item)
+    rest = {name: value for name, value in item.items() if value is not None}
     rank, score = (_take_first(rest, known) for known in (RANK_NAMES, SCORE_NAMES))
     content = _take_first(rest, TEXT_NAMES)
     if not isinstance(content, str):

@@ -45,7 +45,9 @@ def parse(row: dict[str, Any]) -> Parts:
 
 
 def _number(value: Any) -> Any:
-    """Return a number that a table holds as text; anything else as it is."""
+    """Return a number that a table holds as text, None for an empty cell, all else as it is."""
+    if value == "":
+        return None
     if isinstance(value, str):
         try:
             return float(value)

@@ -13,6 +13,7 @@ from danlu.records.record import Message
 ROLES = {"Human": "user", "Assistant": "assistant"}
 
 _MARK = re.compile(r"(?:\A\s*|\n[ \t\r]*\n)(Human|Assistant):")
+_ANSWER = re.compile(r"\n[ \t\r]*\nAssistant:")
 
 
 def is_transcript(text: str) -> bool:
@@ -22,7 +23,7 @@ def is_transcript(text: str) -> bool:
         >>> is_transcript("\n\nHuman: 你好\n\nAssistant: 你好！"), is_transcript("Human: who?")
         (True, False)
     """
-    return text.lstrip().startswith("Human:") and "\n\nAssistant:" in text
+    return text.lstrip().startswith("Human:") and _ANSWER.search(text) is not None
 
 
 def read_transcript(text: str) -> tuple[Message, ...]:

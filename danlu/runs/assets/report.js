@@ -25,14 +25,24 @@
 
   function compact(value) {
     const size = Math.abs(value);
-    if (size >= 1e6) return trim((value / 1e6).toPrecision(3)) + "M";
-    if (size >= 1e4) return trim((value / 1e3).toPrecision(3)) + "k";
-    if (size !== 0 && size < 1e-3) return value.toExponential(1).replace(/\.0e/, "e").replace("-", "−");
-    return trim(value.toPrecision(4));
+    if (size >= 1e6) return minus(trim((value / 1e6).toPrecision(3)) + "M");
+    if (size >= 1e4) return minus(trim((value / 1e3).toPrecision(3)) + "k");
+    if (size !== 0 && size < 1e-3) return minus(value.toExponential(1).replace(/\.0e/, "e"));
+    return minus(trim(value.toPrecision(4)));
+  }
+
+  // As danlu/runs/wording.py:metric_value.
+  function metricText(value) {
+    const size = Math.abs(value);
+    if (size < 1e-4) return "0.000";
+    if (size >= 1000) return minus(Math.round(value).toLocaleString("en"));
+    if (size < 0.01) return minus(trim(value.toPrecision(2)));
+    return minus(value.toFixed(size >= 100 ? 1 : size >= 10 ? 2 : 3));
   }
 
   const trim = (text) => (text.includes(".") ? text.replace(/0+$/, "").replace(/\.$/, "") : text);
-  const lossText = (value) => (Math.abs(value) >= 0.1 ? value.toFixed(3) : trim(value.toPrecision(3)));
+  const minus = (text) => text.replace(/-/g, "−");
+  const lossText = (value) => minus(Math.abs(value) >= 0.1 ? value.toFixed(3) : trim(value.toPrecision(3)));
 
   function niceTicks(low, high, count) {
     if (!(high > low)) return [low];
@@ -84,7 +94,9 @@
 
   // One chart ----------------------------------------------------------------------------
   // spec: series [{name, color, curve: {x, y, low, high}, dots, dashes, thin, visible}], format,
-  //       loss (smoothing and the log scale apply), ends (label the last values), references.
+  //       smooth and log (those controls apply), ends (label the last values), limits,
+  //       references [{y, name, always}]: lines, drawn where they are near the data, or always,
+  //       legend, link (charts of one link switch their series on and off together).
 
   function chart(id, spec) {
     const host = document.getElementById(`${id}-chart`);
@@ -114,8 +126,8 @@
     }
 
     function layout(series, width, height) {
-      const log = spec.loss && options.log;
       const values = series.flatMap((s) => [...s.curve.y, ...s.curve.low, ...s.curve.high]);
+      const log = spec.log && options.log && values.some((value) => value > 0);
       let low = Infinity, high = -Infinity;
       for (const value of values) {
         if (log && value <= 0) continue;
@@ -123,7 +135,11 @@
         high = Math.max(high, value);
       }
       if (spec.zero) low = Math.min(0, low);
-      for (const r of spec.references || []) if (r.y <= high * 2.5) high = Math.max(high, r.y);
+      for (const r of spec.references || []) {
+        if (!r.always && r.y > high * 2.5) continue;
+        low = Math.min(low, r.y);
+        high = Math.max(high, r.y);
+      }
       if (log) {
         const room = Math.max((high / low) ** 0.05, 1.02);
         low /= room; high *= room;
@@ -131,6 +147,10 @@
         const room = 0.06 * (high - low) || 0.1 * Math.abs(high) || 1;
         high += room;
         if (!spec.zero || low < 0) low = low >= 0 ? Math.max(0, low - room) : low - room;
+        if (spec.limits) {
+          low = Math.max(low, spec.limits[0]);
+          high = Math.min(high, spec.limits[1]);
+        }
       }
       const ticks = (log ? logTicks : niceTicks)(low, high, height > 240 ? 6 : 4);
       const labels = ticks.map((t) => compact(t));
@@ -163,9 +183,9 @@
         if (height > 240) svg("text", { x: px(step), y: top - 8, "text-anchor": "middle" }, picture, `epoch ${done}`);
       }
       for (const { y, name } of spec.references || []) {
-        if (py(y) < top - 1) continue;
+        if (py(y) < top - 1 || py(y) > bottom + 1) continue;
         svg("line", { class: "ref", x1: left, x2: right, y1: py(y), y2: py(y) }, picture);
-        svg("text", { class: "ref", x: right, y: py(y) - 5, "text-anchor": "end" }, picture, name);
+        if (name) svg("text", { class: "ref", x: right, y: py(y) - 5, "text-anchor": "end" }, picture, name);
       }
     }
 
@@ -173,7 +193,7 @@
       const group = svg("g", { style: `--c: var(--c${s.color})` }, picture);
       const { x, y, low, high } = s.curve;
       const path = (values) => "M" + x.map((step, i) => `${px(step).toFixed(1)},${py(values[i]).toFixed(1)}`).join("L");
-      const smoothing = spec.loss && !s.dots ? options.smoothing * data.last_step : 0;
+      const smoothing = spec.smooth && !s.dots ? options.smoothing * data.last_step : 0;
       s.drawn = smooth(x, y, smoothing);
       if (low.length && !s.quiet) {
         const back = x.map((step, i) => `${px(step).toFixed(1)},${py(low[i]).toFixed(1)}`).reverse();
@@ -203,7 +223,7 @@
       for (let i = 1; i < ends.length; i++) ends[i].y = Math.max(ends[i].y, ends[i - 1].y + 14);
       for (let i = ends.length - 1, floor = bottom - 5; i >= 0; i--, floor -= 14) ends[i].y = Math.min(ends[i].y, floor);
       for (const { s, y } of ends) {
-        svg("text", { class: `end${s.dots ? " eval" : ""}`, x: right + 7, y: y + 4, style: `--c: var(--c${s.color})` }, picture, lossText(last(s)));
+        svg("text", { class: `end${s.dots ? " eval" : ""}`, x: right + 7, y: y + 4, style: `--c: var(--c${s.color})` }, picture, spec.format(last(s)));
       }
     }
 
@@ -282,18 +302,24 @@
     return Math.abs(sorted[low] - value) <= Math.abs(sorted[high] - value) ? low : high;
   }
 
-  // One button per name: a click switches it, a double click shows it alone.
+  // One button per name: a click switches it, a double click shows it alone, in all linked charts.
+  const links = new Map();
+
   function legend(id, spec, draw) {
     const host = document.getElementById(`${id}-legend`);
     const names = [...new Set(spec.series.filter((s) => s.curve).map((s) => s.group))];
     const buttons = new Map();
-    const show = (choose) => {
+    const own = (choose) => {
       for (const s of spec.series) s.visible = choose(s);
       for (const [name, button] of buttons) {
         button.setAttribute("aria-pressed", spec.series.some((s) => s.group === name && s.visible));
       }
       draw();
     };
+    const linked = links.get(spec.link) || [];
+    links.set(spec.link, linked);
+    linked.push(own);
+    const show = (choose) => linked.forEach((apply) => apply(choose));
     for (const name of names) {
       const first = spec.series.find((s) => s.group === name && s.curve);
       const button = html("button", "", host);
@@ -310,7 +336,60 @@
       const all = html("button", "all", host, "all");
       all.addEventListener("click", () => show(() => true));
     }
-    show((s) => s.visible);
+    own((s) => s.visible);
+  }
+
+  // Scores -------------------------------------------------------------------------------
+  // Two hills over the same borders, each the share of its own answers, so that lists with many
+  // answers beside the best one can be compared with pairs.
+
+  function histogram(id, { best, others }, borders) {
+    const host = document.getElementById(`${id}-chart`);
+    if (!host) return;
+    const picture = svg("svg", { role: "img", "aria-label": "Scores of the best answers against the others" }, host);
+    const shares = (counts) => {
+      const sum = counts.reduce((a, b) => a + b, 0);
+      return counts.map((count) => (sum ? count / sum : 0));
+    };
+    const hills = [[shares(others), "other-bars"], [shares(best), "best-bars"]];
+    const first = borders[0], last = borders[borders.length - 1];
+
+    function draw() {
+      picture.replaceChildren();
+      const width = host.clientWidth, height = host.clientHeight;
+      if (!width) return;
+      const highest = Math.max(...hills[0][0], ...hills[1][0]) * 1.06 || 1;
+      const left = 46, right = width - 14, top = 8, bottom = height - 24;
+      const px = (score) => left + ((right - left) * (score - first)) / (last - first);
+      const py = (share) => bottom - ((bottom - top) * share) / highest;
+      for (const tick of niceTicks(0, highest, 3)) {
+        svg("line", { class: "grid", x1: left, x2: right, y1: py(tick), y2: py(tick) }, picture);
+        svg("text", { x: left - 8, y: py(tick) + 4, "text-anchor": "end" }, picture, `${compact(tick * 100)} %`);
+      }
+      svg("line", { class: "base", x1: left, x2: right, y1: bottom, y2: bottom }, picture);
+      for (const tick of niceTicks(first, last, Math.max(5, Math.floor((right - left) / 60)))) {
+        svg("text", { x: px(tick), y: bottom + 17, "text-anchor": "middle" }, picture, compact(tick));
+      }
+      for (const [share, name] of hills) {
+        // A path for each run of bars, so that no line is drawn along the axis between them.
+        const hill = svg("g", { class: name }, picture);
+        for (let from = 0; from < share.length; from++) {
+          if (!share[from]) continue;
+          let to = from, d = `M${px(borders[from])},${bottom}`;
+          for (; share[to]; to++) d += `L${px(borders[to])},${py(share[to])}L${px(borders[to + 1])},${py(share[to])}`;
+          svg("path", { class: "hill", d: `${d}L${px(borders[to])},${bottom}` }, hill);
+          from = to;
+        }
+      }
+      best.forEach((count, i) => {
+        const from = px(borders[i]), to = px(borders[i + 1]);
+        const bar = svg("rect", { class: "catch", x: from, y: top, width: to - from, height: bottom - top }, picture);
+        const between = `score ${compact(borders[i])} to ${compact(borders[i + 1])}`;
+        svg("title", {}, bar, `${between}: ${count} best answers, ${others[i]} others`);
+      });
+    }
+
+    new ResizeObserver(draw).observe(host);
   }
 
   // The page -----------------------------------------------------------------------------
@@ -319,23 +398,34 @@
     chart(name, { ...rest, series: [{ name: rest.label, color: rest.color, curve: data[name], visible: true }] });
   }
 
-  chart("loss", {
-    label: "Loss in all over steps", loss: true, ends: true, format: lossText, legend: true,
-    series: [
-      { name: "train", group: "train", color: 0, curve: data.loss.train, last: data.last_loss, visible: true },
-      { name: "eval", group: "eval", color: 1, curve: data.loss.eval, visible: true, dots: true, best: true },
-    ],
-  });
-  // Those shown at first take the eight colours; the others repeat them, dashed.
+  // Those task types shown at first take the eight colours; the others repeat them, dashed.
   const ranked = [...data.task_types].sort((a, b) => b.shown - a.shown);
-  chart("types", {
-    label: "Loss per task type over steps", loss: true, ends: true, format: lossText, legend: true,
-    series: data.task_types.flatMap((type) => {
-      const i = ranked.indexOf(type);
-      const look = { name: type.name, group: type.name, color: i % 8, dashes: i >= 8, visible: type.shown, quiet: true };
-      return [{ ...look, curve: type.train, last: type.last_loss }, { ...look, curve: type.eval, name: `${type.name} (eval)`, dots: true }];
-    }),
+
+  function both(id, number, spec) {
+    const look = { ends: true, smooth: true, legend: true, ...spec };
+    chart(id, {
+      ...look, label: `${spec.label} in all over steps`, link: "splits",
+      series: [
+        { name: "train", group: "train", color: 0, curve: number.train, last: number.last, visible: true },
+        { name: "eval", group: "eval", color: 1, curve: number.eval, visible: true, dots: true, best: spec.best },
+      ],
+    });
+    chart(`${id}-types`, {
+      ...look, label: `${spec.label} per task type over steps`, link: "types",
+      series: data.task_types.flatMap((type, k) => {
+        const i = ranked.indexOf(type), own = number.types[k];
+        const name = { name: type.name, group: type.name, color: i % 8, dashes: i >= 8, visible: type.shown, quiet: true };
+        return [{ ...name, curve: own.train, last: own.last }, { ...name, curve: own.eval, name: `${type.name} (eval)`, dots: true }];
+      }),
+    });
+  }
+
+  both("loss", data.loss, { label: "Loss", format: lossText, log: true, best: true });
+  data.metrics.forEach((metric, i) => {
+    const marks = metric.mark ? [{ y: metric.mark[0], name: metric.mark[1], always: true }] : [];
+    both(`metric-${i}`, metric, { label: metric.title, format: metricText, log: metric.log, limits: metric.limits, references: marks });
   });
+  if (data.scores) data.scores.panels.forEach((panel, i) => histogram(`scores-${i}`, panel, data.scores.borders));
   single("learning_rate", { label: "Learning rate", color: 3, format: compact, zero: true });
   const clip = data.max_grad_norm ? [{ y: data.max_grad_norm, name: `clipped at ${data.max_grad_norm}` }] : [];
   single("grad_norm", { label: "Gradient norm", color: 2, format: compact, zero: true, references: clip });

@@ -1,0 +1,222 @@
+"""The policy: a model that answers, is measured on its answers, and learns from them.
+
+The reference is the policy as the run begins. What moves is kept as it was and is put back for the
+pass, which is exact under every tuning method: a new adapter begins as nothing, one that goes on
+begins as it came, and of full tuning a whole copy is kept.
+
+Shapes: N answers, T their tokens one answer after another, S predictions of a pack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from danlu.models.adapters import unwrapped
+from danlu.models.readout import Readout, ReadoutInfo
+from danlu.objectives import ChannelSums
+from danlu.objectives.policy import (
+    Lessons,
+    Measured,
+    PolicyObjective,
+    PolicyPredictions,
+    answer_lengths,
+    logprobs_and_entropy,
+)
+from danlu.sequences.branch import Branch
+from danlu.sequences.forest import Pack, share_out
+from danlu.training.scoring import Packing, ScoringModel
+
+CRITIC = "critic"
+"""Folder of the critic, beside the adapter's or the model's files."""
+
+
+class PolicyModel(nn.Module):
+    """A model with what reinforcement adds: a critic, the reference, the price of KL.
+
+    Dropout is switched off in it for good: the policy that is updated must be the one that sampled.
+
+    Args:
+        scoring: Model and objective, on their device, before anything is learned or restored.
+        keep_reference: Keep what is needed to compute the reference.
+    """
+
+    def __init__(self, scoring: ScoringModel, *, keep_reference: bool) -> None:
+        super().__init__()
+        self.scoring = scoring
+        self.critic = make_critic(scoring.model) if self.objective.critic else None
+        # Moved by the controller, not by a gradient; a parameter, so that checkpoints keep it.
+        price = torch.tensor(self.objective.kl_weight, dtype=torch.float64)
+        self.kl_weight = nn.Parameter(price, requires_grad=False)
+        self._began: list[tuple[nn.Parameter, Tensor]] | None = None
+        if keep_reference:
+            moving = [part for part in scoring.model.parameters() if part.requires_grad]
+            self._began = [(part, part.detach().clone()) for part in moving]
+        no_dropout(scoring.model)
+
+    @property
+    def objective(self) -> PolicyObjective:
+        """What is minimised."""
+        objective: Any = self.scoring.objective
+        return objective
+
+    @property
+    def model(self) -> Any:
+        """The tuned model; a PEFT model or a plain one."""
+        return self.scoring.model
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether the reference can be computed."""
+        return self._began is not None
+
+    @property
+    def kept(self) -> int:
+        """How many numbers are kept for the reference."""
+        return sum(began.numel() for _, began in self._began or ())
+
+    def own_parameters(self) -> dict[str, nn.Parameter]:
+        """Return what moves besides the model, by name: the critic and an adaptive KL weight."""
+        found = {} if self.critic is None else dict(self.critic.named_parameters(prefix=CRITIC))
+        return {**found, "kl_weight": self.kl_weight} if self.objective.adapts else found
+
+    def save_critic(self, folder: Path) -> None:
+        """Write the critic, if there is one, beside the files of the adapter or the model."""
+        if self.critic is not None:
+            (folder / CRITIC).mkdir(exist_ok=True)
+            self.critic.save(folder / CRITIC)
+
+    def forward(
+        self, pack: Pack, branches: Sequence[Branch], lessons: Lessons, offsets: NDArray[np.int64]
+    ) -> ChannelSums:
+        """Score a pack of an update.
+
+        Args:
+            pack: A part of a minibatch.
+            branches: The minibatch's answers, which the pack's ``members`` point into.
+            lessons: Of all tokens of the step.
+            offsets: int64 ``(len(branches),)``: where the tokens of each begin in ``lessons``.
+        """
+        predictions = self.scoring._predictions(pack, branches)
+        places = torch.from_numpy(token_places(pack, offsets)).to(lessons.old_T.device)
+        value_S = self._values(predictions.hidden_SD)
+        return self.objective.sums(
+            PolicyPredictions.of(predictions, lessons.select(places), value_S)
+        )
+
+    @torch.no_grad()
+    def measure(
+        self,
+        branches: Sequence[Branch],
+        packing: Packing,
+        accelerator: Accelerator,
+    ) -> Measured:
+        """Measure sampled answers before they are learned, over all processes.
+
+        Args:
+            branches: Prompt and answer of each.
+            packing: How they are laid out.
+            accelerator: Devices and processes.
+        """
+        packs = packing.packs(branches, accelerator.num_processes)
+        share = share_out(packs, accelerator.num_processes)[accelerator.process_index]
+        lengths_N = answer_lengths(branches)
+        offsets = np.cumsum(lengths_N) - lengths_N
+        found = torch.zeros(4, int(lengths_N.sum()), device=accelerator.device)
+        places = [torch.from_numpy(token_places(pack, offsets)).to(found.device) for pack in share]
+        was_training = self.training
+        self.eval()
+        # A context each: autocast keeps the weights that it has cast until it is left.
+        with accelerator.autocast():
+            for pack, place_S in zip(share, places, strict=True):
+                predictions = self.scoring._predictions(pack, branches)
+                head, hidden_SD = predictions.head, predictions.hidden_SD
+                logprob_S, entropy_S = logprobs_and_entropy(head, hidden_SD, predictions.target)
+                found[0, place_S], found[1, place_S] = logprob_S.float(), entropy_S.float()
+                if (value_S := self._values(hidden_SD)) is not None:
+                    found[2, place_S] = value_S.float()
+        if self.has_reference:
+            with self.as_it_began(), accelerator.autocast():
+                for pack, place_S in zip(share, places, strict=True):
+                    found[3, place_S] = self.scoring._predictions(pack, branches).logprobs().float()
+        self.train(was_training)
+        reduced: Tensor = accelerator.reduce(found, reduction="sum")
+        logprob_T, entropy_T, value_T, reference_T = reduced
+        return Measured(
+            logprob_T=logprob_T,
+            entropy_T=entropy_T,
+            value_T=None if self.critic is None else value_T,
+            reference_T=reference_T if self.has_reference else None,
+        )
+
+    @contextmanager
+    def as_it_began(self) -> Iterator[None]:
+        """Let the model compute, for the block, as it did when the run began."""
+        assert self._began is not None
+        current = [part.data for part, _ in self._began]
+        for part, began in self._began:
+            part.data = began
+        try:
+            yield
+        finally:
+            for (part, _), now in zip(self._began, current, strict=True):
+                part.data = now
+
+    def _values(self, hidden_SD: Tensor) -> Tensor | None:
+        if self.critic is None:
+            return None
+        read: Tensor = self.critic(hidden_SD)
+        return read[:, 0]
+
+
+def make_critic(model: Any) -> Readout:
+    """Make a critic for a model, on its device; at first it says 0 of everything.
+
+    Ouyang et al. 2022 begin with the reward model's weights. Here critic and policy share the
+    model, and a random head would only make the first advantages noisy.
+    """
+    base = unwrapped(model)
+    width = base.get_output_embeddings().weight.shape[1]
+    critic = Readout(ReadoutInfo("reward", width, ("value",)))
+    nn.init.zeros_(critic.linear.weight)
+    return critic.to(base.device, torch.promote_types(base.dtype, torch.float32))
+
+
+def no_dropout(model: nn.Module) -> None:
+    """Switch a model's dropout off, in modules of its own and in attention."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0  # type: ignore[assignment]
+
+
+def token_places(pack: Pack, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each prediction of a pack lies among the tokens of all answers, ``(S,)``.
+
+    Args:
+        pack: Its branches' predictions lie one branch after another, each in order.
+        offsets: ``(N,)``: where the tokens of each branch begin.
+
+    Example:
+        >>> from danlu.sequences.forest import build_packs
+        >>> weights = np.array([0, 0, 1, 1], np.float32)
+        >>> ids = [np.array([5, 6, 8, 9], np.int32), np.array([5, 6, 7, 9], np.int32)]
+        >>> two = [Branch(one, weights, 0, k, 0, 2) for k, one in enumerate(ids)]
+        >>> [pack] = build_packs(two, 16)
+        >>> pack.members.tolist(), token_places(pack, np.array([0, 2])).tolist()
+        ([1, 0], [2, 3, 0, 1])
+    """
+    counts = np.bincount(pack.branch, minlength=len(pack.members))
+    first = np.cumsum(counts) - counts
+    within = np.arange(len(pack.branch)) - first[pack.branch]
+    places: NDArray[np.int64] = offsets[pack.members[pack.branch]] + within
+    return places

@@ -1,0 +1,644 @@
+"""ppo and grpo end to end: on a tiny model, and at the end on the built-in one."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch.nn import functional
+
+from danlu.config import load_recipe
+from danlu.config.recipe import Recipe, SequencesSection
+from danlu.errors import RecipeError, RecordError, TrainingError
+from danlu.generation import Sampling
+from danlu.generation.local import TransformersGenerator
+from danlu.models.forest_support import ordinary_attention, use_forest_attention
+from danlu.models.load import load_for_tuning, load_model, load_tokenizer
+from danlu.models.readout import Readout
+from danlu.models.tuning import apply_tuning
+from danlu.objectives import build_objective
+from danlu.records import read_records
+from danlu.runs import RunDirectory
+from danlu.sequences.branch import Branch
+from danlu.sequences.lengths import COMPLETION_CUT, OVERLONG, PROMPT_CUT
+from danlu.sequences.prompts import prepare_prompts
+from danlu.sequences.template import ChatTemplate
+from danlu.training.policy import PolicyModel
+from danlu.training.rollout_log import RolloutLog
+from danlu.training.rollouts import Sampler, roll_out
+from danlu.training.run import train
+from danlu.training.scoring import Packing, ScoringModel
+from tests.training.conftest import WORDS
+from tests.training.test_run import assert_same_weights, finish, losses, start, wait_for_lines
+
+RULES = """
+def letters(answer, record):
+    return 5 * sum(character == "e" for character in answer) / max(1, len(answer))
+
+def crashing(answer, record):
+    if record.id == "r3":
+        raise KeyError("no judge")
+    return 0.0
+"""
+BOTH = pytest.mark.parametrize("objective", ["ppo", "grpo"])
+REPORTED = {"reward", "kl", "entropy", "clip_fraction", "length", "truncated", "policy_loss"}
+
+
+def write_prompts(path: Path, records: int = 14) -> Path:
+    """Questions of two task types: some answered, some not, some with answers to compare."""
+    rows = []
+    for i in range(records):
+        asked = " ".join(WORDS[(i * 5 + k) % len(WORDS)] for k in range(1 + i % 4))
+        row: dict[str, Any] = {"id": f"r{i}", "task_type": ("say/short", "say/long")[i % 2]}
+        row["messages"] = [{"role": "user", "content": f"Say {asked}"}]
+        if i % 3 == 0:
+            row["messages"].append({"role": "assistant", "content": asked})
+        if i % 3 == 1:
+            row["responses"] = [{"content": asked, "rank": 1}, {"content": "no", "rank": 2}]
+        rows.append(row)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    return path
+
+
+@pytest.fixture
+def practice(tiny_recipe, tmp_path):
+    """Make a recipe for ppo or grpo with the rule ``letters``."""
+    rules = tmp_path / "rules.py"
+    rules.write_text(RULES)
+
+    def make(kind: str, name: str = "run", **sections: Any) -> Recipe:
+        own: dict[str, Any] = {
+            "data": {"train": [str(write_prompts(tmp_path / "prompts.jsonl"))]},
+            "objective": {"name": kind},
+            "rollouts": {
+                "reward": f"{rules}:letters",
+                "max_new_tokens": 8,
+                "group_size": 4,
+                "epochs": 2,
+                "minibatches": 2,
+            },
+            "training": {"learning_rate": 3e-3, "epochs": 1, "schedule": "constant"},
+        }
+        for key, values in sections.items():
+            own[key] = {**own.get(key, {}), **values}
+        return tiny_recipe(name, **own)
+
+    return make
+
+
+def rows_of(run: Path, split: str = "train") -> list[Any]:
+    return [row for row in RunDirectory.open(run).metrics() if row.split == split]
+
+
+@BOTH
+def test_a_run_reports_what_happened(practice, objective):
+    recipe = practice(
+        objective,
+        data={"eval_share": 0.2},
+        training={"epochs": 2},
+        rollouts={"keep_per_step": 3},
+        samples={"from_data": 1, "max_new_tokens": 4},
+    )
+    run = train(recipe, progress=False)
+    directory = RunDirectory.open(run.path)
+    assert directory.state() == "finished"
+    trained, evaluated = rows_of(run.path), rows_of(run.path, "eval")
+    assert [row.step for row in trained] == list(range(1, 1 + len(trained)))
+    assert [row.step for row in evaluated] == [0, 3, 6]
+    own = {"value_loss", "explained_variance"} if objective == "ppo" else set()
+    for row in trained:
+        assert REPORTED | own <= row.metrics.keys()
+        assert set(row.channels) <= {"say/short", "say/long"}
+        for channel in row.channels.values():
+            assert channel.metrics.keys() >= REPORTED
+        records = sum(channel.records for channel in row.channels.values())
+        mean = sum(c.records * c.metrics["reward"] for c in row.channels.values()) / records
+        assert mean == pytest.approx(row.metrics["reward"])
+        answers = 4 * records
+        # Two passes over all sampled tokens.
+        assert row.supervised_tokens == 2 * round(answers * row.metrics["length"])
+        assert row.grad_norm > 0
+    first = trained[0].metrics
+    assert first["kl"] == 0.0
+    assert 0 <= first["truncated"] <= 1
+    assert first["entropy"] == pytest.approx(4.5, abs=0.5)  # log 360 is 5.9
+    for row in evaluated:
+        assert (row.metrics.keys() & REPORTED) == REPORTED - {"clip_fraction", "policy_loss"}
+    weight = 0.02 if objective == "ppo" else 0.04
+    last = evaluated[-1].metrics
+    price = weight * last["kl"] / (1 if objective == "ppo" else last["length"])
+    gain = last["reward"] - last["truncated"]  # a penalty of 1
+    assert evaluated[-1].loss == pytest.approx(price - gain, rel=1e-6)
+    log = RolloutLog(run.path).rows()
+    assert {row.step for row in log} == set(range(1, 7))
+    assert len(log) == 3 * 6
+    assert all(row.tokens <= 8 and row.prompt.startswith("Say ") for row in log)
+    assert run.summary.steps == 6
+    assert (run.path / "report.html").stat().st_size > 10_000
+    saved = run.path / "model"
+    assert (saved / "critic" / "readout.safetensors").is_file() == (objective == "ppo")
+    assert not (saved / "readout.json").exists()
+
+
+@BOTH
+def test_the_mean_reward_rises_and_the_kl_stays_bounded(practice, objective):
+    recipe = practice(
+        objective,
+        data={"eval_share": 0.2},
+        objective={"kl_weight": 0.1} if objective == "grpo" else {"kl_weight": 0.02},
+        rollouts={"group_size": 8, "epochs": 2, "minibatches": 1, "max_new_tokens": 12},
+        training={"epochs": 12, "pack_tokens": 1024},
+        evaluation={"keep_best": False},
+    )
+    run = train(recipe, progress=False)
+    trained, evaluated = rows_of(run.path), rows_of(run.path, "eval")
+    rewards = [row.metrics["reward"] for row in trained]
+    assert np.mean(rewards[-6:]) > 2 * np.mean(rewards[:6])
+    assert evaluated[-1].metrics["reward"] > 1.5 * evaluated[0].metrics["reward"]
+    assert max(row.metrics["kl"] for row in trained) < 40
+    assert min(row.metrics["clip_fraction"] for row in trained) < 0.5
+
+
+@BOTH
+def test_layout_changes_nothing(practice, objective):
+    one = train(practice(objective, "a", training={"pack_tokens": 1}), progress=False)
+    big = train(practice(objective, "b", training={"pack_tokens": 10_000}), progress=False)
+    rows = train(practice(objective, "c", model={"attention": "rows"}), progress=False)
+    for other in (big, rows):
+        assert losses(other.path) == pytest.approx(losses(one.path), rel=2e-4)
+        assert_same_weights(one.path, other.path, atol=2e-3)
+        logs = [RolloutLog(run.path).rows() for run in (one, other)]
+        assert [row.answer for row in logs[0]] == [row.answer for row in logs[1]]
+
+
+@BOTH
+def test_two_processes_change_nothing(practice, objective):
+    """11 records in steps of 4, dealt to two: shares are unequal, the last step is incomplete."""
+    sections = {"data": {"eval_share": 0.2}, "training": {"pack_tokens": 40}}
+    alone = train(practice(objective, "alone", **sections), progress=False)
+    recipe = practice(objective, "two", **sections)
+    finish(start(recipe, launcher=two_processes()))
+    two = Path(recipe.runs_dir) / "two"
+    for split in ("train", "eval"):
+        assert losses(two, split) == pytest.approx(losses(alone.path, split), rel=2e-4)
+        counted = [
+            [row.supervised_tokens for row in rows_of(run, split)] for run in (two, alone.path)
+        ]
+        assert counted[0] == counted[1]
+    assert_same_weights(two, alone.path, atol=2e-3)
+
+
+def two_processes() -> tuple[str, ...]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    return ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}")
+
+
+@BOTH
+def test_killed_and_resumed_ends_in_the_same_weights(practice, objective):
+    """With the critic, an adaptive KL weight and LoRA, whose reference is the run's beginning."""
+    sections: dict[str, Any] = {
+        "tuning": {"method": "lora"},
+        "data": {"eval_share": 0.2},
+        "training": {"epochs": 8},
+        "checkpoints": {"every_steps": 3},
+    }
+    if objective == "ppo":
+        sections["objective"] = {"kl_weight": 0.2, "kl_target": 1.0}
+    finish(start(practice(objective, "whole", **sections)))
+    recipe = practice(objective, "killed", **sections)
+    run, whole = (Path(recipe.runs_dir) / name for name in ("killed", "whole"))
+    for kills, lines in enumerate((2, 12)):
+        process = start(recipe, *(["--resume"] if kills else []))
+        wait_for_lines(run / "metrics.jsonl", lines, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    finish(start(recipe, "--resume"))
+    assert_same_weights(whole, run)
+    for split in ("train", "eval"):
+        assert losses(run, split) == losses(whole, split)
+        assert [r.metrics for r in rows_of(run, split)] == [
+            r.metrics for r in rows_of(whole, split)
+        ]
+    assert RolloutLog(run).rows() == RolloutLog(whole).rows()
+    if objective == "ppo":
+        critics = [path / "adapter" / "critic" / "readout.safetensors" for path in (run, whole)]
+        assert critics[0].read_bytes() == critics[1].read_bytes()
+        weights = [row.metrics["kl_weight"] for row in rows_of(run)]
+        assert weights[0] == 0.2
+        assert len(set(weights)) > 10
+
+
+def test_the_kl_weight_follows_its_target(practice):
+    """The first step has no KL, which lowers the weight by 2 % (Ziegler et al., with gain 0.1)."""
+    recipe = practice("ppo", objective={"kl_weight": 0.2, "kl_target": 5.0})
+    rows = rows_of(train(recipe, progress=False).path)
+    weights = [row.metrics["kl_weight"] for row in rows]
+    assert weights[:2] == pytest.approx([0.2, 0.2 * 0.98], rel=1e-12)
+    error = min(max(rows[1].metrics["kl"] / 5.0 - 1, -0.2), 0.2)
+    assert weights[2] == pytest.approx(weights[1] * (1 + 0.1 * error), rel=1e-6)
+
+
+@BOTH
+def test_a_policy_that_runs_away_is_stopped(practice, objective):
+    recipe = practice(
+        objective,
+        rollouts={"kl_limit": 3.0},
+        training={"learning_rate": 3e-2, "epochs": 5},
+        checkpoints={"every_steps": 1},
+    )
+    with pytest.raises(TrainingError, match=r"the policy has run away") as caught:
+        train(recipe, progress=False)
+    run = Path(recipe.runs_dir) / "run"
+    message, steps = caught.value.message, [row.step for row in rows_of(run)]
+    assert caught.value.where == f"step {steps[-1] + 1}"
+    assert "rollouts.kl_limit is 3 " in message
+    assert f"step-{steps[-1]:08d}" in message
+    assert "learning_rate" in message
+    measured = float(message.split("KL to the reference is ")[1].split()[0])
+    assert measured > 3
+    assert all(row.metrics["kl"] <= 3 for row in rows_of(run))
+    assert RolloutLog(run).rows()[-1].step == steps[-1] + 1  # what ran away can be read
+    assert RunDirectory.open(run).state() == "failed"
+
+
+def test_no_limit_no_stop(practice):
+    recipe = practice(
+        "grpo",
+        objective={"kl_weight": 0.0},
+        rollouts={"kl_limit": None},
+        training={"learning_rate": 3e-2},
+    )
+    rows = rows_of(train(recipe, progress=False).path)
+    assert "kl" not in rows[-1].metrics  # no reference is kept
+    assert all(row.kl is None for row in RolloutLog(Path(recipe.runs_dir) / "run").rows())
+
+
+def test_a_reward_that_crashes_ends_every_process(practice, tmp_path):
+    recipe = practice("grpo", rollouts={"reward": f"{tmp_path}/rules.py:crashing"})
+    with pytest.raises(TrainingError, match=r"record r3: .*KeyError: 'no judge'.*The answer was '"):
+        train(recipe, progress=False)
+    two = recipe.model_copy(update={"name": "two"})
+    process = start(two, launcher=two_processes())
+    with pytest.raises(AssertionError, match=r"record r3: .*no judge"):
+        finish(process)
+    log = process.log.read_text()
+    assert log.count("danlu.errors.TrainingError: record r3") == 2
+
+
+def test_truncated_answers_are_penalised_or_left_out(practice, monkeypatch):
+    """A model that stops with every second token: some answers of 2 tokens end, some do not."""
+    from danlu.training import reinforce
+
+    seen = []
+    own = reinforce._lesson
+
+    def spy(loop, practice, rollouts, branches, measured, lengths):
+        lesson = own(loop, practice, rollouts, branches, measured, lengths)
+        seen.append((rollouts, reinforce._gains(loop, rollouts), lesson))
+        return lesson
+
+    monkeypatch.setattr(reinforce, "_lesson", spy)
+    monkeypatch.setattr(
+        TransformersGenerator, "stop_ids", property(lambda self: frozenset(range(0, 360, 2)))
+    )
+    short = {"max_new_tokens": 2, "epochs": 1, "minibatches": 1}
+    rows = rows_of(train(practice("grpo", "a", rollouts=short), progress=False).path)
+    for (rollouts, gains, lesson), row in zip(seen, rows, strict=True):
+        assert 0 < row.metrics["truncated"] < 1
+        assert row.metrics["truncated"] == pytest.approx(np.mean(~rollouts.finished))
+        np.testing.assert_allclose(gains, rollouts.rewards - 1.0 * ~rollouts.finished)
+        assert len(lesson.branches) == len(rollouts.completions)
+        assert row.loss == pytest.approx(
+            -gains.mean() + 0.04 * row.metrics["kl"] / row.metrics["length"], rel=1e-6
+        )
+    seen.clear()
+    mask = {**short, "truncated": "mask"}
+    rows = rows_of(train(practice("grpo", "b", rollouts=mask), progress=False).path)
+    for (rollouts, gains, lesson), row in zip(seen, rows, strict=True):
+        np.testing.assert_array_equal(gains, rollouts.rewards)
+        ended = [
+            index
+            for index, completion in enumerate(rollouts.completions)
+            if completion.finished
+            and sum(
+                other.finished
+                for other, prompt in zip(rollouts.completions, rollouts.prompts, strict=True)
+                if prompt.record == rollouts.prompts[index].record
+            )
+            >= 2
+        ]
+        assert [branch.branch for branch in lesson.branches] == ended
+        assert row.supervised_tokens == sum(
+            len(rollouts.completions[index].token_ids) for index in ended
+        )
+
+
+def test_when_no_answer_ends_there_is_nothing_to_learn(practice, monkeypatch):
+    monkeypatch.setattr(TransformersGenerator, "stop_ids", frozenset())
+    recipe = practice("ppo", rollouts={"max_new_tokens": 1, "truncated": "mask"})
+    with pytest.raises(TrainingError, match=r"too few ended within 1 tokens.*truncated: penalty"):
+        train(recipe, progress=False)
+
+
+@pytest.fixture(scope="module")
+def tiny_policy(tiny_folder):
+    """A policy over the tiny model, its tokenizer, template and prompts."""
+    tokenizer = load_tokenizer(tiny_folder)
+    template = ChatTemplate.load(tokenizer)
+    recipe = Recipe.model_validate(
+        {
+            "name": "x",
+            "objective": {"name": "grpo"},
+            "rollouts": {"max_new_tokens": 6, "reward": "rules.py:f"},
+        }
+    )
+    model = load_model(tiny_folder)
+    assert use_forest_attention(model) is None
+    objective = build_objective(recipe.objective)
+    policy = PolicyModel(ScoringModel(model, objective, 1), keep_reference=True)
+    return policy, Sampler(model, tokenizer, template, recipe), tokenizer, template
+
+
+def prompt_of(sampler: Sampler, tokenizer: Any, text: str, record: int) -> Branch:
+    asked = [{"role": "user", "content": text}]
+    rendered = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+    ids = np.array(tokenizer(rendered, add_special_tokens=False)["input_ids"], np.int32)
+    return Branch(ids, np.zeros(len(ids), np.float32), record, 0, 0, len(ids))
+
+
+def test_tokens_are_learned_as_they_were_sampled(tiny_policy):
+    """The ids are the sampler's; the old log-probabilities are the policy's at temperature 1."""
+    policy, sampler, tokenizer, template = tiny_policy
+    prompts = [prompt_of(sampler, tokenizer, text, k) for k, text in enumerate(("Say", "Hot iron"))]
+    reward = lambda records, completions: [1.0] * len(records)  # noqa: E731
+    rollouts = roll_out(prompts, [None, None], 3, sampler, reward, Accelerator(cpu=True), seed=5)
+    generator = TransformersGenerator(policy.model, tokenizer, template)
+    sampling = Sampling(max_new_tokens=6, temperature=1.0, top_p=1.0, seed=5, logprobs=True)
+    six = [prompts[k // 3].input_ids.tolist() for k in range(6)]
+    expected = generator.generate_ids(six, sampling)
+    assert [c.token_ids for c in rollouts.completions] == [c.token_ids for c in expected]
+    assert len({c.token_ids for c in rollouts.completions}) == 6
+    branches = rollouts.branches()
+    retokenised = [
+        tokenizer(completion.text, add_special_tokens=False)["input_ids"]
+        for completion in rollouts.completions
+    ]
+    assert any(
+        ids != list(c.token_ids) for ids, c in zip(retokenised, rollouts.completions, strict=True)
+    )  # so that learning from text would show
+    for branch, completion in zip(branches, rollouts.completions, strict=True):
+        assert branch.input_ids[branch.prompt_tokens :].tolist() == list(completion.token_ids)
+        assert branch.weights.sum() == len(completion.token_ids)
+    measured = policy.measure(branches, Packing(64), Accelerator(cpu=True))
+    sampled = [logprob for completion in expected for logprob in completion.logprobs]
+    assert measured.logprob_T.tolist() == pytest.approx(sampled, abs=2e-5)
+
+
+def test_what_is_drawn_depends_on_the_place_alone(tiny_policy):
+    """So any number of processes draws the same answers."""
+    _, sampler, tokenizer, _ = tiny_policy
+    prompts = [prompt_of(sampler, tokenizer, f"Say {word}", k) for k, word in enumerate(WORDS[:5])]
+    whole = sampler.sample(prompts, range(5), seed=3)
+    parts = [sampler.sample(prompts[start::2], range(start, 5, 2), seed=3) for start in (0, 1)]
+    assert [c.token_ids for c in parts[0]] == [c.token_ids for c in whole[0::2]]
+    assert [c.token_ids for c in parts[1]] == [c.token_ids for c in whole[1::2]]
+    other = sampler.sample(prompts, range(5), seed=4)
+    assert [c.token_ids for c in other] != [c.token_ids for c in whole]
+
+
+def test_temperature_shapes_what_is_sampled_and_not_what_is_measured(tiny_policy):
+    policy, sampler, tokenizer, template = tiny_policy
+    cold = Recipe.model_validate(
+        {
+            "name": "x",
+            "objective": {"name": "grpo"},
+            "rollouts": {"max_new_tokens": 6, "temperature": 0.05, "reward": "rules.py:f"},
+        }
+    )
+    sampler = Sampler(policy.model, tokenizer, template, cold)
+    prompt = prompt_of(sampler, tokenizer, "Say iron", 0)
+    greedy, again = sampler.sample([prompt, prompt], [0, 1], seed=1)
+    assert greedy.token_ids == again.token_ids
+    ids = torch.tensor([[*prompt.input_ids.tolist(), *greedy.token_ids]])
+    with torch.no_grad(), ordinary_attention(policy.model):
+        logits = policy.model(input_ids=ids).logits[0, len(prompt.input_ids) - 1 : -1]
+    expected = functional.log_softmax(logits, -1).gather(1, ids[0, len(prompt.input_ids) :, None])
+    reward = lambda records, completions: [0.0]  # noqa: E731
+    rollouts = roll_out([prompt], [None], 1, sampler, reward, Accelerator(cpu=True), seed=1)
+    measured = policy.measure(rollouts.branches(), Packing(64), Accelerator(cpu=True))
+    torch.testing.assert_close(measured.logprob_T, expected[:, 0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "ia3", "prompt"])
+def test_the_reference_is_the_model_as_the_run_began(tiny_folder, method):
+    tuning = {"method": method, "virtual_tokens": 3} if method == "prompt" else {"method": method}
+    recipe = Recipe.model_validate(
+        {"name": "x", "tuning": tuning, "objective": {"name": "grpo"}, "rollouts": {"reward": "f"}}
+    )
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer(tiny_folder)
+    model = apply_tuning(
+        load_for_tuning(str(tiny_folder), recipe.tuning), recipe.tuning, tokenizer=tokenizer
+    )
+    with torch.no_grad():  # as one that goes on, whose adapter is not nothing
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    scoring = ScoringModel(model, build_objective(recipe.objective), 1)
+    policy = PolicyModel(scoring, keep_reference=True)
+    ids = np.arange(5, 17, dtype=np.int32)
+    branch = Branch(ids, (np.arange(12) >= 6).astype(np.float32), 0, 0, 0, 6)
+    rows = Packing(64, forest=False)
+    before = policy.measure([branch], rows, Accelerator(cpu=True))
+    assert torch.equal(before.logprob_T, before.reference_T)
+    moved = [part for part in model.parameters() if part.requires_grad]
+    assert policy.kept == sum(part.numel() for part in moved)
+    with torch.no_grad():
+        for part in moved:
+            part.mul_(0.5)
+    after = policy.measure([branch], rows, Accelerator(cpu=True))
+    torch.testing.assert_close(after.reference_T, before.reference_T, rtol=1e-5, atol=1e-6)
+    assert (after.logprob_T - before.logprob_T).abs().max() > 1e-3
+
+
+def test_prompts_end_where_an_answer_is_wanted(tiny_folder, tmp_path):
+    tokenizer = load_tokenizer(tiny_folder)
+    template = ChatTemplate.load(tokenizer)
+    file = write_prompts(tmp_path / "p.jsonl", records=3)
+    records = list(read_records(file))
+    settings = SequencesSection(max_length=64)
+    found = prepare_prompts(records, tokenizer, template, settings, 8, directory=tmp_path / "kept")
+    assert list(found.record_ids) == ["r0", "r1", "r2"]
+    assert found.record_position.tolist() == [0, 1, 2]
+    assert found.branches == 3
+    for number, record in enumerate(records):
+        branch = found.branch(number)
+        asked = [message.as_dict() for message in record.messages if message.role == "user"]
+        text = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+        assert tokenizer.decode(branch.input_ids.tolist()) == text
+        assert branch.prompt_tokens == len(branch.input_ids)
+        assert not branch.weights.any()
+    in_memory = prepare_prompts(records, tokenizer, template, settings, 8)
+    assert in_memory.fingerprint == found.fingerprint
+    assert prepare_prompts(records, tokenizer, template, settings, 9).fingerprint != (
+        found.fingerprint
+    )
+
+
+@pytest.mark.parametrize(
+    ("overlong", "lengths", "reasons"),
+    [
+        ("drop", [], [OVERLONG, OVERLONG]),
+        ("truncate_prompt_left", [8, 8], [PROMPT_CUT, PROMPT_CUT]),
+        ("truncate_completion", [13], [COMPLETION_CUT, OVERLONG]),
+    ],
+)
+def test_prompts_without_room_for_an_answer(tiny_folder, tmp_path, overlong, lengths, reasons):
+    """Prompts of 13 and 19 tokens with answers of 8, where there is room for 16."""
+    tokenizer = load_tokenizer(tiny_folder)
+    template = ChatTemplate.load(tokenizer)
+    records = list(read_records(write_prompts(tmp_path / "p.jsonl", records=2)))
+    settings = SequencesSection(max_length=16, overlong=overlong)
+    found = prepare_prompts(records, tokenizer, template, settings, 8)
+    whole = prepare_prompts(records, tokenizer, template, SequencesSection(), 8)
+    assert np.diff(whole.offsets).tolist() == [13, 19]
+    assert np.diff(found.offsets).tolist() == lengths
+    assert [drop.reason for drop in found.drops] == reasons
+    for number in range(len(found)):
+        kept = found.branch(number).input_ids
+        assert kept.tolist() == whole.branch(number).input_ids[-len(kept) :].tolist()
+    strict = SequencesSection(max_length=16, overlong="error")
+    with pytest.raises(RecordError, match=r"record r0: The prompt and an answer"):
+        prepare_prompts(records, tokenizer, template, strict, 8)
+
+
+def test_plain_text_is_no_prompt(practice, tmp_path):
+    (tmp_path / "book.txt").write_text("Iron is hot.", "utf-8")
+    recipe = practice("grpo", data={"train": [str(tmp_path / "book.txt")]})
+    with pytest.raises(RecordError, match="no question to be answered"):
+        train(recipe, progress=False)
+
+
+def test_a_prompt_that_fills_the_models_context_is_named(practice, tmp_path):
+    rows = [{"id": "huge", "prompt": "iron " * 300, "completion": "no"}]
+    (tmp_path / "huge.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    recipe = practice("grpo", data={"train": [str(tmp_path / "huge.jsonl")]})
+    with pytest.raises(TrainingError, match=r"record huge: .*sequences\.max_length"):
+        train(recipe, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("sections", "problem"),
+    [
+        ({"objective": {"name": "nll"}, "rollouts": {"group_size": 4}}, "rollouts does nothing"),
+        ({"objective": {"name": "grpo"}, "rollouts": {"group_size": 1}}, "grpo compares answers"),
+        (
+            {"objective": {"name": "ppo"}, "rollouts": {"minibatches": 17}},
+            "a step has only 16 records",
+        ),
+        (
+            {"objective": {"name": "ppo"}, "tuning": {"lora_dropout": 0.1}},
+            "lora_dropout does nothing with objective ppo",
+        ),
+        ({"objective": {"name": "grpo", "gae_lambda": 0.9}}, "gae_lambda does nothing"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(sections, problem):
+    with pytest.raises(ValueError, match=problem):
+        Recipe.model_validate({"name": "x", **sections})
+
+
+def test_a_run_without_a_reward_does_not_begin(practice):
+    recipe = practice("grpo", rollouts={"reward": None})
+    with pytest.raises(RecipeError, match=r"rollouts\.reward: objective grpo needs to know"):
+        train(recipe, progress=False)
+    assert not (Path(recipe.runs_dir) / "run").exists()
+
+
+@BOTH
+def test_the_shipped_recipes_run_with_a_reward_model(tiny_recipe, tiny_folder, tmp_path, objective):
+    from tests.training.test_stages import write_answers
+
+    answers = str(write_answers(tmp_path / "answers.jsonl"))
+    reward = train(
+        tiny_recipe("reward", data={"train": [answers]}, objective={"name": "reward"}),
+        progress=False,
+    )
+    settings = {
+        "name": objective,
+        "runs_dir": str(tmp_path / "runs"),
+        "model.path": str(tiny_folder),
+        "data.train": answers,
+        "data.eval_share": 0.2,
+        "rollouts.reward": str(reward.path),
+        "rollouts.max_new_tokens": 6,
+        "training.max_steps": 1,
+        "training.device": "cpu",
+        "samples.from_data": 0,
+    }
+    recipe = load_recipe(objective, [f"{key}={value}" for key, value in settings.items()])
+    run = train(recipe, progress=False)
+    [row] = rows_of(run.path)
+    assert np.isfinite(row.metrics["reward"])
+    assert row.metrics["reward_deviation"] > 0
+    assert [row.step for row in rows_of(run.path, "eval")] == [0, 1]
+    if objective == "ppo":
+        critic = Readout.load(run.path / "adapter" / "critic")
+        assert critic.info.names == ("value",)
+        assert critic.linear.weight.abs().max() > 0
+
+
+BRIEF = """
+def brief(answer, record):
+    return 1 - min(1, len(answer.split()) / 20)
+"""
+THINGS = (
+    "iron", "gold", "water", "wood", "fire", "stone", "glass", "salt", "bread", "milk", "rain",
+    "snow", "the moon", "the sun", "a horse", "a bee", "a river", "a clock", "a lamp", "a book",
+    "paper", "copper", "honey", "wool",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("objective", "group", "steps"), [("grpo", 8, 5), ("ppo", 4, 5)])
+def test_the_built_in_model_learns_to_be_brief(tmp_path, objective, group, steps):
+    """Its answers of 24 tokens become a few words long, on prompts that it has not seen too."""
+    rows = [
+        {"task_type": f"ask/{kind}", "prompt": asking.format(thing), "completion": "-"}
+        for thing in THINGS
+        for kind, asking in (("what", "What is {}?"), ("use", "Name one use of {}."))
+    ]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "rules.py").write_text(BRIEF)
+    settings = {
+        "name": objective,
+        "runs_dir": str(tmp_path / "runs"),
+        "data.train": str(tmp_path / "p.jsonl"),
+        "data.eval_share": 0.25,
+        "rollouts.reward": f"{tmp_path / 'rules.py'}:brief",
+        "rollouts.max_new_tokens": 24,
+        "rollouts.group_size": group,
+        "rollouts.minibatches": 1,
+        "rollouts.epochs": 1 if objective == "grpo" else 2,
+        "training.batch_records": 32 // group,
+        "training.max_steps": steps,
+        "training.learning_rate": 1e-3,
+        "training.device": "cpu",
+        "samples.from_data": 0,
+    }
+    recipe = load_recipe(objective, [f"{key}={value}" for key, value in settings.items()])
+    run = train(recipe, progress=False)
+    trained, evaluated = rows_of(run.path), rows_of(run.path, "eval")
+    first, last = evaluated[0].metrics, evaluated[-1].metrics
+    assert last["reward"] > first["reward"] + 0.3
+    assert last["truncated"] < first["truncated"]
+    assert max(row.metrics["kl"] for row in trained) < 25
+    assert set(evaluated[-1].channels) == {"ask/what", "ask/use"}

@@ -30,7 +30,7 @@ EXAMPLES = {
     "sequences": "sequences:\n  max_length: 1024\n  overlong: truncate_prompt_left",
     "tuning": "tuning:\n  method: lora\n  lora_rank: 32\n  lora_options: {use_rslora: true}",
     "objective": "objective:\n  name: nll",
-    "rollouts": "rollouts:\n  reward: my_rules.py:score\n  group_size: 8",
+    "rollouts": "objective:\n  name: grpo\nrollouts:\n  reward: my_rules.py:score\n  group_size: 8",
     "devices": "devices:\n  strategy: fsdp2",
     "training": "training:\n  epochs: 2\n  batch_records: 32\n  learning_rate: 1e-4",
     "evaluation": "evaluation:\n  every_steps: 50\n  patience: 3",

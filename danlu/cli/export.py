@@ -42,7 +42,7 @@ def export(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Write what a run has made as a folder for other programs."""
+    """Write a run's model as a folder for other programs."""
     from danlu.serving.export import export as write
 
     written = write(

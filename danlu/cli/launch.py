@@ -63,7 +63,7 @@ def launch(
         typer.Option("--output", "-o", help="The job file to write; it must not exist yet."),
     ] = None,
 ) -> int:
-    """Train on several GPUs or machines: print the torchrun command and run it.
+    """Train on several devices or machines, by torchrun.
 
     The recipe's devices.strategy says what the processes share. All machines must see the same
     files.

@@ -150,7 +150,7 @@ def annotated(recipe: Recipe) -> str:
     own = [name for name in Recipe.model_fields if not _is_section(getattr(recipe, name))]
     parts = [_annotated_fields(recipe, own, "")]
     for name in Recipe.model_fields:
-        if name in own:
+        if name in own or not recipe.uses(name):
             continue
         section = getattr(recipe, name)
         doc = (type(section).__doc__ or "").splitlines()[0]

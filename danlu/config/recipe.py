@@ -89,6 +89,15 @@ class Recipe(Section):
                 )
         return self
 
+    def uses(self, section: str) -> bool:
+        """Whether a section of settings does anything in this recipe.
+
+        Example:
+            >>> Recipe(name="my-run").uses("rollouts")
+            False
+        """
+        return section != "rollouts" or self.objective.name in WITH_ROLLOUTS
+
     @model_validator(mode="after")
     def _rollouts_fit_the_objective(self) -> Self:
         name, rollouts = self.objective.name, self.rollouts

@@ -133,7 +133,17 @@ def takes_batches(model: Any) -> bool:
 
 
 def _read(model: Any, prompts: Sequence[Sequence[int]]) -> tuple[Any, Tensor, Tensor]:
-    """Compute the prompts; return their cache, their mask, and the logits of the next token."""
+    """Compute the prompts; return their cache, their mask, and the logits of the next token.
+
+    A prompt that is to be answered several times is computed once.
+    """
+    different = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
+    if len(different) < len(prompts):
+        cache, mask_BL, logits_BV = _read(model, different)
+        number = {prompt: row for row, prompt in enumerate(different)}
+        rows_B = torch.tensor([number[tuple(prompt)] for prompt in prompts], device=model.device)
+        cache.batch_select_indices(rows_B)
+        return cache, mask_BL[rows_B], logits_BV[rows_B]
     count, device = len(prompts), model.device
     last_only = _last_only(model)
     cache = None

@@ -15,6 +15,7 @@ from danlu.objectives.kto import Kto
 from danlu.objectives.nll import Nll
 from danlu.objectives.objective import Objective, Reads
 from danlu.objectives.orpo import Orpo
+from danlu.objectives.policy import GrpoPolicy, PpoPolicy
 from danlu.objectives.predictions import Answers, ChannelSums, Predictions
 from danlu.objectives.preference import Preference
 from danlu.objectives.reward import Reward
@@ -29,6 +30,8 @@ MAKERS: Mapping[str, Callable[..., Objective]] = {
     "simpo": lambda **settings: Preference(Simpo(**settings)),
     "cpo": lambda **settings: Preference(Cpo(**settings)),
     "kto": lambda **settings: Judgement(Kto(**settings)),
+    "ppo": PpoPolicy.of,
+    "grpo": GrpoPolicy.of,
 }
 """Every objective by the name that recipes use."""
 

@@ -17,8 +17,8 @@ from danlu.sequences.branch import Branch
 Floats = NDArray[np.float64]
 
 Reads = Literal["turns", "compared", "judged", "prompts"]
-"""What an objective takes of a record: its turns, its responses (see ``sequences.answers``), or only
-what comes before an answer, which the policy samples."""
+"""What an objective takes of a record: its turns, its responses (see ``sequences.answers``), or
+only what comes before an answer, which the policy samples."""
 
 
 class Objective(Protocol):

@@ -43,6 +43,10 @@ from danlu.objectives.predictions import ChannelSums, Predictions, sum_by_channe
 from danlu.sequences.branch import Branch
 
 
+def _some(values_T: Tensor | None, tokens: Tensor) -> Tensor | None:
+    return None if values_T is None else values_T[tokens]
+
+
 class Measured(NamedTuple):
     """Numbers of each sampled token, from one pass before the updates; no gradient.
 
@@ -60,7 +64,12 @@ class Measured(NamedTuple):
 
     def select(self, tokens: Tensor) -> Measured:
         """Return some of the tokens, by index or mask."""
-        return Measured(*(None if one is None else one[tokens] for one in self))
+        return Measured(
+            logprob_T=self.logprob_T[tokens],
+            entropy_T=self.entropy_T[tokens],
+            value_T=_some(self.value_T, tokens),
+            reference_T=_some(self.reference_T, tokens),
+        )
 
 
 class Lessons(NamedTuple):
@@ -82,7 +91,13 @@ class Lessons(NamedTuple):
 
     def select(self, tokens: Tensor) -> Lessons:
         """Return some of the tokens, by index."""
-        return Lessons(*(None if one is None else one[tokens] for one in self))
+        return Lessons(
+            old_T=self.old_T[tokens],
+            advantage_T=self.advantage_T[tokens],
+            reference_T=_some(self.reference_T, tokens),
+            old_value_T=_some(self.old_value_T, tokens),
+            return_T=_some(self.return_T, tokens),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,6 +31,7 @@ CONTENTS = (
     "metrics.jsonl",
     "samples.jsonl",
     "scores.jsonl",
+    "rollouts.jsonl",
     "rejected.jsonl",
     "dropped.jsonl",
     "summary.json",

@@ -26,6 +26,7 @@ from danlu.records.reading import Reading
 from danlu.sequences.mix import mixed_records, wanted_shares
 from danlu.sequences.prepare import prepare
 from danlu.sequences.prepared import PreparedData
+from danlu.sequences.prompts import prepare_prompts
 from danlu.sequences.split import hold_out
 from danlu.sequences.template import ChatTemplate
 
@@ -89,6 +90,7 @@ def run_fingerprint(
         recipe.sequences.model_dump(),
         recipe.tuning.model_dump(),
         recipe.objective.model_dump(),
+        recipe.rollouts.model_dump(exclude={"keep_per_step", "kl_limit"}),
         recipe.evaluation.model_dump(),
         training,
         template.source,
@@ -130,16 +132,28 @@ def make_data(
             _sources(sources), on_bad_record=recipe.data.on_bad_record, rejected=rejected
         )
         numbers = _SourceNumbers()
-        made = prepare(
-            kept.watch(name, numbers.watch(reading)),
-            tokenizer,
-            template,
-            recipe.sequences,
-            documents=recipe.sequences.documents,
-            answers=reads if reads == "compared" or reads == "judged" else None,
-            directory=directory / name if directory else None,
-            on_progress=(lambda count: progress(name, count)) if progress else None,
-        )
+        counted = (lambda count: progress(name, count)) if progress else None
+        if reads == "prompts":
+            made = prepare_prompts(
+                kept.watch(name, numbers.watch(reading)),
+                tokenizer,
+                template,
+                recipe.sequences,
+                recipe.rollouts.max_new_tokens,
+                directory=directory / name if directory else None,
+                on_progress=counted,
+            )
+        else:
+            made = prepare(
+                kept.watch(name, numbers.watch(reading)),
+                tokenizer,
+                template,
+                recipe.sequences,
+                documents=recipe.sequences.documents,
+                answers=reads if reads == "compared" or reads == "judged" else None,
+                directory=directory / name if directory else None,
+                on_progress=counted,
+            )
         counts.append(reading.rejected_count)
         return made, numbers
 

@@ -172,7 +172,7 @@ def loading_device(accelerator: Accelerator) -> torch.device:
 
 
 def prepare(
-    scoring: ScoringModel, optimizer: torch.optim.Optimizer, accelerator: Accelerator
+    scoring: nn.Module, optimizer: torch.optim.Optimizer, accelerator: Accelerator
 ) -> tuple[nn.Module, Any]:
     """Hand model and optimizer to the engine.
 

@@ -46,7 +46,7 @@ def whole(tensor: Tensor) -> Tensor:
     if isinstance(tensor, DTensor):
         # With offload the shares are on the host, and processes talk on the device.
         on_device = tensor.detach().to(tensor.device_mesh.device_type)
-        gathered: Tensor = on_device.full_tensor()
+        gathered: Tensor = on_device.full_tensor()  # type: ignore[attr-defined]
         return gathered
     if _of_zero3(tensor):
         import deepspeed
@@ -139,7 +139,7 @@ def put_state(
         for key, stored in kept[name].items():
             value = read(stored)
             if isinstance(parameter, DTensor) and key != "step":
-                share = DTensor.from_local(
+                share: Tensor = DTensor.from_local(
                     _share(value, parameter),
                     parameter.device_mesh,
                     parameter.placements,
@@ -212,10 +212,13 @@ def _state_of(parameter: nn.Parameter, optimizer: Any) -> dict[str, Tensor]:
         return {key: whole(value) for key, value in own.items()}
     from deepspeed.utils import safe_get_full_optimizer_state
 
+    zero = optimizer.optimizer
+    states: dict[Tensor, dict[str, Any]] = zero.optimizer.state
+    _link_states(zero)
     found = {}
-    for key, value in next(iter(_flat_states(optimizer).values()), {}).items():
+    for key, value in next(iter(states.values()), {}).items():
         if key == "step":
-            found[key] = torch.as_tensor(value, dtype=torch.float32)
+            found[key] = torch.tensor(float(value))
         elif isinstance(value, Tensor):
             state = safe_get_full_optimizer_state(parameter, key)
             assert state is not None
@@ -223,11 +226,20 @@ def _state_of(parameter: nn.Parameter, optimizer: Any) -> dict[str, Tensor]:
     return found
 
 
-def _flat_states(optimizer: Any) -> dict[Tensor, dict[str, Any]]:
-    """Return the state that DeepSpeed keeps, by the flat tensors of this process's share."""
-    zero = optimizer.optimizer
-    states: dict[Tensor, dict[str, Any]] = zero.optimizer.state
-    return states
+def _link_states(zero: Any) -> None:
+    """Tell the parameters of ZeRO-1 and 2 where their optimizer state lies.
+
+    DeepSpeed 0.19 does so after the step of the first group of parameters, when others have no
+    state yet; ``safe_get_full_optimizer_state`` then fails for them.
+    """
+    if _is_stage3(zero):
+        return
+    zero._hp_optimizer_states_linked = False
+    zero._lazy_init_hp_params_optimizer_state()
+
+
+def _is_stage3(zero: Any) -> bool:
+    return hasattr(zero, "fp32_partitioned_groups_flat")
 
 
 def _put_zero_state(
@@ -238,8 +250,10 @@ def _put_zero_state(
 ) -> None:
     """Make the flat state that DeepSpeed's first step would make, then fill in the shares."""
     zero = optimizer.optimizer
-    stage3 = hasattr(zero, "fp32_partitioned_groups_flat")
-    flats = zero.fp32_partitioned_groups_flat if stage3 else zero.single_partition_of_fp32_groups
+    if _is_stage3(zero):
+        flats = zero.fp32_partitioned_groups_flat
+    else:
+        flats = zero.single_partition_of_fp32_groups
     stored = next((of for of in kept.values() if of), {})
     fused = bool(zero.optimizer.defaults.get("fused"))
     for flat in flats:
@@ -253,8 +267,7 @@ def _put_zero_state(
         zero.optimizer.state[flat] = state
     if not stored:
         return
-    if not stage3:
-        zero._lazy_init_hp_params_optimizer_state()
+    _link_states(zero)
     for name, parameter in parameters.items():
         for key, place in kept[name].items():
             if key != "step":

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -65,8 +65,7 @@ class PolicyModel(nn.Module):
     @property
     def objective(self) -> PolicyObjective:
         """What is minimised."""
-        objective: Any = self.scoring.objective
-        return objective
+        return cast(PolicyObjective, self.scoring.objective)
 
     @property
     def model(self) -> Any:

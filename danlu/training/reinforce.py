@@ -66,7 +66,7 @@ def run_reinforce(loop: Loop, practice: Practice) -> bool:
             reduced = totals.reduce(loop.accelerator)
             now = time.perf_counter()
             row = _row(loop, reduced, elapsed_s=now - began)
-            more = {
+            more: dict[str, Any] = {
                 "learning_rate": done.learning_rate,
                 "grad_norm": done.grad_norm,
                 "tokens_per_second": unique_tokens / (now - since),

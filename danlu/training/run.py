@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from danlu.config import recipe_text as as_text
-from danlu.config.recipe import Recipe
+from danlu.config.recipe import WITH_ROLLOUTS, Recipe
 from danlu.errors import RecipeError, TrainingError
 from danlu.models.adapters import has_adapter, unwrapped
 from danlu.models.forest_support import use_forest_attention
@@ -61,8 +61,11 @@ from danlu.training.loop import Loop, run_loop
 from danlu.training.memory import keep_freed_memory, peak_bytes
 from danlu.training.notes import Notes
 from danlu.training.optimizer import build_optimizer
+from danlu.training.practice import Practice, prepare_practice
 from danlu.training.progress import TrainingProgress
 from danlu.training.references import StepSource, step_source
+from danlu.training.reinforce import run_reinforce
+from danlu.training.rewards import must_name_reward
 from danlu.training.samples import after_samples, answer, before_samples, questions
 from danlu.training.scores import score_rows
 from danlu.training.scoring import Packing, ScoringModel
@@ -111,6 +114,8 @@ def train(
         DanluError: Its subclasses name whatever the user can mend: recipe, data, model, run.
     """
     must_name_data(recipe)
+    if recipe.objective.name in WITH_ROLLOUTS:
+        must_name_reward(recipe)
     check_trackers(recipe.logging.trackers)
     accelerator = _accelerator(recipe)
     notes = Notes(show=progress and accelerator.is_main_process)
@@ -159,14 +164,25 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
     notes.say(f"{moving:,} of {total:,} parameters move ({moving / total:.2%}), on {device}")
     notes.say(*describe_devices(recipe, accelerator))
     scoring = ScoringModel(model, objective, len(data.train.channels), readout)
+    practice: Practice | None = None
+    whole: nn.Module = scoring
+    if objective.reads == "prompts":
+        practice = prepare_practice(
+            recipe, scoring, tokenizer, template, packing, run, data.train, data.eval
+        )
+        whole = practice.policy
+        parameters |= practice.policy.own_parameters()
+        notes.say(*practice.notes)
     prepared, optimizer = prepare(
-        scoring,
+        whole,
         build_optimizer(
             parameters, recipe.training, learning_rate_factors(parameters, recipe.tuning)
         ),
         accelerator,
     )
     parameters = _parameters(model, readout)
+    if practice is not None:
+        parameters |= practice.policy.own_parameters()
     asked = questions(recipe.samples, data.samples)
     samples = run.samples()
 
@@ -206,7 +222,7 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
         run.write_resolved(_resolved(recipe, loop, data, device))
         run.write_dropped(_dropped(data.train) + (_dropped(data.eval) if data.eval else []))
     accelerator.wait_for_everyone()
-    if not _run(loop, notes):
+    if not _run(loop, notes, practice):
         if accelerator.is_main_process:
             run.set_state("interrupted", f"stopped after step {loop.state.step}")
         notes.say(f"stopped after step {loop.state.step}; --resume goes on from there")
@@ -228,6 +244,8 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
     saved = save_model(model, tokenizer, template, run.path)
     if readout is not None:
         readout.save(saved)
+    if practice is not None:
+        practice.policy.save_critic(saved)
     run.write_samples(after_samples(samples, texts))
     summary = summarise(
         run.metrics(),
@@ -403,7 +421,7 @@ def _model(
     return model, packing
 
 
-def _run(loop: Loop, notes: Notes) -> bool:
+def _run(loop: Loop, notes: Notes, practice: Practice | None) -> bool:
     """Run the loop with its display, its trackers and a graceful end on signals."""
     done = loop.state.step
     if done:
@@ -416,7 +434,7 @@ def _run(loop: Loop, notes: Notes) -> bool:
         if notes.show:
             display = TrainingProgress(loop.total_steps, done, notes.console)
             loop.watchers.append(stack.enter_context(display.showing()))
-        return run_loop(loop)
+        return run_loop(loop) if practice is None else run_reinforce(loop, practice)
 
 
 @contextmanager

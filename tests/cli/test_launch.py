@@ -127,7 +127,8 @@ STUBBORN = """
 import sys
 from danlu.training.jobs import run
 told = "import signal, time; signal.signal(signal.SIGINT, lambda *_: print('asked', flush=True)); "
-sys.exit(run([sys.executable, "-c", told + "print('ready', flush=True)\\n" + "while 1: time.sleep(1)"], {}))
+told += "print('ready', flush=True)\\n" + "while 1: time.sleep(1)"
+sys.exit(run([sys.executable, "-c", told], {}))
 """
 
 
@@ -268,9 +269,7 @@ def test_a_ray_job_starts_every_machine(recipe, capsys, monkeypatch):
     assert [options["scheduling_strategy"] for options, _ in ran] == [(group, 0), (group, 1)]
     start = ["danlu", "launch", recipe, *where]
     meet = ["--address", "10.0.0.7:29500"]
-    assert [words for _, words in ran] == [
-        [*start, "--rank", str(rank), *meet] for rank in (0, 1)
-    ]
+    assert [words for _, words in ran] == [[*start, "--rank", str(rank), *meet] for rank in (0, 1)]
     Path("runs/mine").mkdir(parents=True)
     Path("runs/mine/status.json").write_text("{}")
     _, ran = run_job("job.py", monkeypatch, [0, 0])

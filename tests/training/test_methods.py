@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from danlu.errors import TrainingError
+from danlu.errors import RecipeError
 from danlu.generation import Sampling
 from danlu.runs import RunDirectory
 from danlu.serving.chat import load
@@ -58,5 +58,5 @@ def test_a_method_from_recipe_to_answers(tiny_recipe, name):
 
 def test_a_prefix_and_gradient_checkpointing_exclude_each_other(tiny_recipe):
     recipe = tiny_recipe(tuning={"method": "prefix"}, training={"gradient_checkpointing": True})
-    with pytest.raises(TrainingError, match="cache"):
+    with pytest.raises(RecipeError, match="cache"):
         train(recipe, progress=False)

@@ -36,6 +36,16 @@ def evaluations(stage: str, files: tuple[Path, Path], folder: Path, **settings: 
     return [row for row in rows if row.split == "eval"]
 
 
+@pytest.mark.parametrize("stage", ["sft-lora", "sft-full"])
+def test_supervised_tuning_in_a_reduced_form(stage, tmp_path):
+    data = Path(__file__).parents[2] / "danlu" / "quickstart" / "data"
+    files = (data / "train.jsonl", data / "held_out_general.jsonl")
+    shorter = {"training.max_steps": 3, "data.eval": "[]"}
+    given = {**shorter, "data.eval_share": 0.1}
+    rows = evaluations(stage, files, tmp_path, **given)
+    assert rows[-1].loss < rows[0].loss
+
+
 def test_perplexity_of_a_domain_falls(tmp_path):
     first, *_, last = evaluations(
         "pretrain", write_domain(tmp_path), tmp_path, **{"training.learning_rate": 1e-4}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -124,6 +125,8 @@ def make_accelerator(recipe: Recipe, processes: int) -> Accelerator:
             group["backend"] = "cuda:nccl,cpu:gloo"  # the norm of gradients that lie on the host
     elif used in ZERO_STAGES:
         _must_be_first(used)
+        # DeepSpeed 0.19 calls what PyTorch 2.13 has renamed, at every step.
+        warnings.filterwarnings("ignore", r".*`torch\.distributed\..*is deprecated", FutureWarning)
         options["deepspeed_plugin"] = DeepSpeedPlugin(
             hf_ds_config=_zero_config(recipe, ZERO_STAGES[used], bfloat16=bfloat16),
             zero3_init_flag=False,
@@ -172,33 +175,42 @@ def loading_device(accelerator: Accelerator) -> torch.device:
 
 
 def prepare(
-    scoring: nn.Module, optimizer: torch.optim.Optimizer, accelerator: Accelerator
+    module: nn.Module, optimizer: torch.optim.Optimizer, accelerator: Accelerator
 ) -> tuple[nn.Module, Any]:
     """Hand model and optimizer to the engine.
 
     With fsdp2 the parameters are other objects afterwards: ask the module for them again.
 
     Args:
-        scoring: As loaded; changed in place.
+        module: A ``ScoringModel``, or what reinforcement has around one, as loaded; changed in
+            place.
         optimizer: Over its parameters, before any step.
         accelerator: Devices and processes.
 
     Returns:
-        The module to call, whose forward is that of ``scoring``, and the optimizer to use.
+        The module to call, whose forward is that of ``module``, and the optimizer to use.
 
     Raises:
-        RecipeError: If the weights are to be shared out by layers, and the model shows none.
+        RecipeError: If the weights are to be shared out by layers, and the model shows none; or
+            while a policy samples, which needs them whole.
     """
     used = strategy(accelerator)
+    if used != "fsdp2" and used not in ZERO_STAGES:
+        return accelerator.prepare(module), optimizer
+    if not isinstance(module, ScoringModel):
+        raise RecipeError(
+            f"ppo and grpo sample answers, for which every process needs the whole model; {used} "
+            "shares it out. Use ddp.",
+            where="devices.strategy",
+        )
+    scoring = module
     if used == "fsdp2":
         plugin = accelerator.state.fsdp_plugin
         plugin.transformer_cls_names_to_wrap = _layer_classes(scoring, used)
         if scoring.readout is not None and plugin.mixed_precision_policy is not None:
             _shard_in_float32(scoring.readout, optimizer, plugin)
-    elif used in ZERO_STAGES:
-        _fit_zero(scoring, accelerator)
     else:
-        return accelerator.prepare(scoring), optimizer
+        _fit_zero(scoring, accelerator)
     model, optimizer = accelerator.prepare(scoring, optimizer)
     return model, optimizer
 

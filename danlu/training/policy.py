@@ -53,9 +53,11 @@ class PolicyModel(nn.Module):
         super().__init__()
         self.scoring = scoring
         self.critic = make_critic(scoring.model) if self.objective.critic else None
-        # Moved by the controller, not by a gradient; a parameter, so that checkpoints keep it.
-        price = torch.tensor(self.objective.kl_weight, dtype=torch.float64)
-        self.kl_weight = nn.Parameter(price, requires_grad=False)
+        self._price: nn.Parameter | None = None
+        if self.objective.adapts:
+            # Moved by the controller, not by a gradient; a parameter, so that checkpoints keep it.
+            price = torch.tensor(self.objective.kl_weight)
+            self._price = nn.Parameter(price, requires_grad=False)
         self._began: list[tuple[nn.Parameter, Tensor]] | None = None
         if keep_reference:
             moving = [part for part in scoring.model.parameters() if part.requires_grad]
@@ -73,6 +75,16 @@ class PolicyModel(nn.Module):
         return self.scoring.model
 
     @property
+    def kl_weight(self) -> float:
+        """Price of a nat of KL to the reference in this step."""
+        return self.objective.kl_weight if self._price is None else float(self._price)
+
+    def steer(self, measured_kl: float) -> None:
+        """Set the price of the next step by what this step's answers have measured."""
+        if self._price is not None:
+            self._price.fill_(self.objective.next_kl_weight(self.kl_weight, measured_kl))
+
+    @property
     def has_reference(self) -> bool:
         """Whether the reference can be computed."""
         return self._began is not None
@@ -85,7 +97,7 @@ class PolicyModel(nn.Module):
     def own_parameters(self) -> dict[str, nn.Parameter]:
         """Return what moves besides the model, by name: the critic and an adaptive KL weight."""
         found = {} if self.critic is None else dict(self.critic.named_parameters(prefix=CRITIC))
-        return {**found, "kl_weight": self.kl_weight} if self.objective.adapts else found
+        return found if self._price is None else {**found, "kl_weight": self._price}
 
     def save_critic(self, folder: Path) -> None:
         """Write the critic, if there is one, beside the files of the adapter or the model."""

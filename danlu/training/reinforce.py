@@ -138,9 +138,9 @@ def _step(loop: Loop, practice: Practice, totals: ChannelTotals) -> _Done:
     for chosen in _minibatches(loop, lesson.branches):
         grad_norm, unique = _update(loop, practice, lesson, chosen, totals)
         tokens += unique
-    kl_weight = float(policy.kl_weight)
-    if policy.objective.adapts and kl_N is not None:
-        policy.kl_weight.fill_(policy.objective.next_kl_weight(kl_weight, float(kl_N.mean())))
+    kl_weight = policy.kl_weight
+    if kl_N is not None:
+        policy.steer(float(kl_N.mean()))
     return _Done(grad_norm, rate, tokens, kl_weight)
 
 
@@ -193,7 +193,7 @@ def _lesson(
         torch.from_numpy(rollouts.record[learned]).to(lengths_N.device),
         own_N,
         measured.select(torch.repeat_interleave(learned_N, lengths_N)),
-        float(policy.kl_weight),
+        policy.kl_weight,
     )
     offsets = (own_N.cumsum(0) - own_N).cpu().numpy()
     kept = [branch for branch, keep in zip(branches, learned, strict=True) if keep]

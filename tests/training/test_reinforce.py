@@ -232,7 +232,7 @@ def test_killed_and_resumed_ends_in_the_same_weights(practice, objective):
         critics = [path / "adapter" / "critic" / "readout.safetensors" for path in (run, whole)]
         assert critics[0].read_bytes() == critics[1].read_bytes()
         weights = [row.metrics["kl_weight"] for row in rows_of(run)]
-        assert weights[0] == 0.2
+        assert weights[0] == pytest.approx(0.2)
         assert len(set(weights)) > 10
 
 
@@ -241,7 +241,7 @@ def test_the_kl_weight_follows_its_target(practice):
     recipe = practice("ppo", objective={"kl_weight": 0.2, "kl_target": 5.0})
     rows = rows_of(train(recipe, progress=False).path)
     weights = [row.metrics["kl_weight"] for row in rows]
-    assert weights[:2] == pytest.approx([0.2, 0.2 * 0.98], rel=1e-12)
+    assert weights[:2] == pytest.approx([0.2, 0.2 * 0.98], rel=1e-6)
     error = min(max(rows[1].metrics["kl"] / 5.0 - 1, -0.2), 0.2)
     assert weights[2] == pytest.approx(weights[1] * (1 + 0.1 * error), rel=1e-6)
 

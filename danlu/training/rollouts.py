@@ -101,6 +101,25 @@ def _answered(prompt: Branch, completion: Completion, place: int) -> Branch:
     return replace(prompt, input_ids=input_ids, weights=weights, branch=place)
 
 
+def longest(prompts: Sequence[Branch], recipe: Recipe) -> list[Branch]:
+    """Return a step's branches as if every answer were as long as it may be, for estimates.
+
+    Args:
+        prompts: Of a step.
+        recipe: ``rollouts`` and ``sequences.max_length``.
+    """
+    rng = np.random.default_rng(0)
+    found = []
+    for prompt in prompts:
+        room = recipe.sequences.max_length - len(prompt.input_ids)
+        tokens = min(recipe.rollouts.max_new_tokens, room)
+        for place in range(group_size(recipe)):
+            # Ids that no two answers share.
+            made = tuple(rng.integers(2**30, size=tokens).tolist())
+            found.append(_answered(prompt, Completion("", made, None, False), place))
+    return found
+
+
 class Sampler:
     """Samples answers with a model in this process, in batches.
 

@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ from torch.nn import functional
 from danlu.config import load_recipe
 from danlu.config.recipe import Recipe, SequencesSection
 from danlu.errors import RecipeError, RecordError, TrainingError
-from danlu.generation import Sampling
+from danlu.generation import Completion, Sampling
 from danlu.generation.local import TransformersGenerator
 from danlu.models.forest_support import ordinary_attention, use_forest_attention
 from danlu.models.load import load_for_tuning, load_model, load_tokenizer
 from danlu.models.readout import Readout
 from danlu.models.tuning import apply_tuning
-from danlu.objectives import build_objective
+from danlu.objectives import ChannelSums, build_objective
+from danlu.objectives.policy import Measured
 from danlu.records import read_records
 from danlu.runs import RunDirectory
 from danlu.sequences.branch import Branch
@@ -31,8 +33,18 @@ from danlu.sequences.lengths import COMPLETION_CUT, OVERLONG, PROMPT_CUT
 from danlu.sequences.prompts import prepare_prompts
 from danlu.sequences.template import ChatTemplate
 from danlu.training.policy import PolicyModel
+from danlu.training.reinforce import (
+    EVALUATE,
+    SAMPLE,
+    SHUFFLE,
+    _kl,
+    _minibatches,
+    _nothing,
+    _rollout_sums,
+    _seed,
+)
 from danlu.training.rollout_log import RolloutLog
-from danlu.training.rollouts import Sampler, roll_out
+from danlu.training.rollouts import Rollouts, Sampler, longest, roll_out
 from danlu.training.run import train
 from danlu.training.scoring import Packing, ScoringModel
 from tests.training.conftest import WORDS
@@ -346,6 +358,86 @@ def test_when_no_answer_ends_there_is_nothing_to_learn(practice, monkeypatch):
     recipe = practice("ppo", rollouts={"max_new_tokens": 1, "truncated": "mask"})
     with pytest.raises(TrainingError, match=r"too few ended within 1 tokens.*truncated: penalty"):
         train(recipe, progress=False)
+
+
+def test_what_is_reported_of_answers_by_hand():
+    """Two groups and a single answer over two task types, in no order."""
+    recipe = {"name": "x", "objective": {"name": "grpo"}, "rollouts": {"reward": "f"}}
+    prepared = SimpleNamespace(channels=("a/b", "c/d"))
+    loop: Any = SimpleNamespace(
+        recipe=Recipe.model_validate(recipe), train=SimpleNamespace(prepared=prepared)
+    )
+    owners = [(7, 0), (4, 1), (7, 0), (4, 1), (9, 1)]  # record and channel
+    none = np.zeros(0, np.int32)
+    prompts = [Branch(none, none, record, 0, channel, 0) for record, channel in owners]
+    finished = [True, True, False, True, False]
+    completions = [Completion("", (5,), None, ended) for ended in finished]
+    rollouts = Rollouts(prompts, completions, np.array([1.0, 2.0, 3.0, 2.0, 5.0]))
+    lengths_N = torch.tensor([1, 2, 1, 1, 3])
+    measured = Measured(
+        logprob_T=torch.arange(8.0),
+        entropy_T=torch.tensor([1.0, 2, 2, 3, 4, 5, 5, 5]),
+        value_T=None,
+        reference_T=torch.arange(8.0) - torch.tensor([1.0, 0, 2, 3, 4, 5, 6, 7]),
+    )
+    kl_N = _kl(measured, lengths_N)
+    assert kl_N.tolist() == [1, 2, 3, 4, 18]
+    found = _rollout_sums(loop, rollouts, measured, kl_N, lengths_N).totals
+    assert {name: total.tolist() for name, total in found.items()} == {
+        "answers": [2, 3],
+        "reward": [4, 9],
+        "square_reward": [10, 33],
+        "gain": [3, 8],
+        "length": [2, 6],
+        "entropy": [4, 23],
+        "truncated": [1, 1],
+        "groups": [1, 1],  # one answer is no group
+        "level_groups": [0, 1],
+        "kl": [4, 24],
+    }
+    assert not any(total.any() for total in _nothing(ChannelSums(kl_N[0], found)).totals.values())
+
+
+def test_every_step_and_purpose_has_a_seed_of_its_own():
+    def seed(step: int, purpose: int, place: int = 0, run: int = 42) -> int:
+        recipe = SimpleNamespace(training=SimpleNamespace(seed=run))
+        return _seed(
+            SimpleNamespace(recipe=recipe, state=SimpleNamespace(step=step)), purpose, place
+        )
+
+    drawn = [seed(step, purpose) for step in range(5) for purpose in (SAMPLE, SHUFFLE)]
+    drawn += [seed(0, EVALUATE, place) for place in (0, 256)] + [seed(0, SAMPLE, run=43)]
+    assert len(set(drawn)) == 13
+    assert seed(7, EVALUATE) == seed(0, EVALUATE)  # evaluations are alike
+
+
+def test_minibatches_are_whole_groups_dealt_anew(practice):
+    recipe = practice("grpo", rollouts={"epochs": 3, "minibatches": 2})
+    loop: Any = SimpleNamespace(recipe=recipe, state=SimpleNamespace(step=0))
+    none = np.zeros(0, np.int32)
+    branches = [Branch(none, none, 10 + place % 5, 0, 0, 0) for place in range(20)]
+    parts = list(_minibatches(loop, branches))
+    assert len(parts) == 6
+    for one, other in zip(parts[::2], parts[1::2], strict=True):
+        assert sorted([*one, *other]) == list(range(20))
+        groups = [{branches[place].record for place in part} for part in (one, other)]
+        assert not groups[0] & groups[1]
+        assert sorted(map(len, groups)) == [2, 3]
+    assert len({tuple(part) for part in parts[::2]}) > 1
+    again = list(_minibatches(loop, branches))
+    assert all(np.array_equal(a, b) for a, b in zip(parts, again, strict=True))
+
+
+def test_for_estimates_answers_are_as_long_as_they_may_be(practice):
+    recipe = practice("grpo", rollouts={"max_new_tokens": 9}, sequences={"max_length": 20})
+    prompts = [
+        Branch(np.arange(5, 5 + n, dtype=np.int32), np.zeros(n, np.float32), r, 0, 0, n)
+        for r, n in enumerate((6, 14))
+    ]
+    found = longest(prompts, recipe)
+    assert [len(branch.input_ids) for branch in found] == [15] * 4 + [20] * 4
+    assert [int(branch.weights.sum()) for branch in found] == [9] * 4 + [6] * 4
+    assert sum(pack.tokens for pack in Packing(999).packs(found)) == 14 + 4 * 9 + 4 * 6
 
 
 @pytest.fixture(scope="module")

@@ -100,10 +100,13 @@ def test_layout_changes_nothing(stage, objective):
         assert_same_weights(one.path, other.path, atol=2e-3)
 
 
-@pytest.mark.parametrize("objective", ["dpo", "kto", "reward"])
+@pytest.mark.parametrize("objective", ["kto", "reward"])
 def test_two_processes_change_nothing(stage, objective):
-    """14 records in steps of 4: the last step is incomplete, and shares are unequal."""
-    sections = {"data": {"eval_share": 0.2}, "training": {"pack_tokens": 40}}
+    """kto has references and a baseline, reward a readout of its own.
+
+    14 records in steps of 4: the last step is incomplete, and shares are unequal.
+    """
+    sections = {"data": {"eval_share": 0.2}, "training": {"pack_tokens": 40, "epochs": 1}}
     alone = train(stage(objective, "alone", **sections), progress=False)
     recipe = stage(objective, "two", **sections)
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -138,7 +141,7 @@ def test_without_an_adapter_none_can_be_switched_off(stage):
         train(recipe, progress=False)
 
 
-@pytest.mark.parametrize("objective", ["dpo", "reward"])
+@pytest.mark.parametrize("objective", ["reward"])
 def test_killed_and_resumed_ends_in_the_same_weights(stage, objective):
     sections = {
         "tuning": {"method": "lora"},

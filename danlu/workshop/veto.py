@@ -13,21 +13,11 @@ from danlu.records import Record
 from danlu.workshop.decision import Decision
 
 VETOES: Mapping[str, frozenset[str]] = {
-    "robustness": frozenset(
-        {
-            "near duplicate",
-            "novelty",
-            "typo",
-            "language",
-            "mojibake",
-            "punctuation",
-            "width",
-            "diversity",
-            "quality",
-        }
-    )
+    "robustness": frozenset({"near duplicate", "novelty", "typo", "language", "punctuation"})
 }
-"""By tag, the rules that it vetoes. Faults of structure and exact duplicates are never vetoed."""
+"""By tag, the rules that it vetoes; the name of a check stands for all its rules (``language`` for
+``language.stray_script``). Faults of structure and exact duplicates are never vetoed.
+"""
 
 
 def protects(record: Record) -> bool:
@@ -64,7 +54,8 @@ def after_veto(decision: Decision, original: Record) -> Decision:
     if entry.fate not in ("dropped", "edited"):
         return decision
     for tag in original.tags:
-        if entry.rule in VETOES.get(tag, ()):
+        vetoed = VETOES.get(tag, frozenset())
+        if entry.rule in vetoed or entry.rule.partition(".")[0] in vetoed:
             reason = f"kept by tag {tag}"
             detail = f"{entry.detail}; {reason}" if entry.detail else reason
             kept = replace(entry, fate="kept", task_type=original.task_type, detail=detail)

@@ -85,9 +85,16 @@ def _row(store: Store, version: Version) -> dict[str, Any]:
     }
 
 
+def _told(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what says nothing, at any depth."""
+    told = {
+        name: _told(value) if isinstance(value, dict) else value for name, value in settings.items()
+    }
+    return {name: value for name, value in told.items() if value not in (None, [], {}, "")}
+
+
 def _short(settings: dict[str, Any]) -> str:
-    told = {name: value for name, value in settings.items() if value not in (None, [], {}, "")}
-    told.pop("taxonomy", None)
+    told = _told({name: value for name, value in settings.items() if name != "taxonomy"})
     text = ", ".join(
         f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
         for name, value in told.items()

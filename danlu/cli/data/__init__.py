@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import typer
 
-from danlu.cli.data import edits, export, import_, ledger, list_, log, show, split, stats
+from danlu.cli.data import (
+    diff,
+    edits,
+    export,
+    import_,
+    label,
+    ledger,
+    list_,
+    log,
+    show,
+    split,
+    sql,
+    stats,
+)
 
 group = typer.Typer(
     name="data",
     help="Make, check, mix and version training data by task type.",
     rich_markup_mode=None,
 )
-for _module in (import_, list_, log, show, stats, ledger, split, edits, export):
+for _module in (import_, list_, log, show, stats, sql, ledger, diff, label, split, edits, export):
     _module.register(group)
 
 

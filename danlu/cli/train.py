@@ -83,11 +83,12 @@ def train(
 
 def _passed_over(recipe: Recipe) -> list[str]:
     """Name the files that the recipe's folders hold and that are not read."""
-    from danlu.records import Source, read_records
+    from danlu.records import read_records
+    from danlu.workshop.data import recipe_sources
 
-    sources = [*recipe.data.train, *recipe.data.eval]
+    sources, _ = recipe_sources([*recipe.data.train, *recipe.data.eval])
     # A reading finds its files at once, and reads none of them before it is gone through.
-    return read_records([Source(**source.reading()) for source in sources]).passed_over
+    return read_records(sources).passed_over
 
 
 def _print_plan(plan: Plan, as_json: bool) -> None:

@@ -46,7 +46,13 @@ from danlu.runs import (
 from danlu.sequences.prepared import PreparedData
 from danlu.sequences.template import ChatTemplate
 from danlu.training.checkpoint import Checkpoints
-from danlu.training.data import TrainingData, load_data, make_data, must_name_data
+from danlu.training.data import (
+    TrainingData,
+    load_data,
+    make_data,
+    must_name_data,
+    recipe_datasets,
+)
 from danlu.training.devices import (
     close,
     describe_devices,
@@ -465,6 +471,7 @@ def _resolved(recipe: Recipe, loop: Loop, data: TrainingData, device: torch.devi
         recipe=recipe.model_dump(),
         environment=collect_environment(),
         data_fingerprint=data.fingerprint,
+        datasets=recipe_datasets(recipe),
         device=str(device),
         dtype=str(pick_dtype(recipe.model.precision, device)).removeprefix("torch."),
         total_steps=loop.total_steps,

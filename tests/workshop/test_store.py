@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -10,12 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from danlu.errors import RecordError, StoreError
 from danlu.records import Message, Record
+from danlu.records.lines import encode_record
 from danlu.workshop.decision import Decision, Entry, drop, edit, keep, make
-from danlu.workshop.store import Store
+from danlu.workshop.manifest import FileFormat
+from danlu.workshop.store import Material, Store
 from danlu.workshop.watch import OperationFaultError
+from tests.records.test_lines import RECORDS
 from tests.workshop.making import Doing, chat, version_of
 
 
@@ -57,6 +63,27 @@ def test_records_ledger_and_counts(store: Store, tmp_path: Path) -> None:
     assert manifest.parents[0].id == parent.id
     assert manifest.bytes == made.records_path.stat().st_size
     assert store.find("second").id == made.id
+
+
+@settings(max_examples=12)
+@given(records=st.lists(RECORDS, max_size=4, unique_by=lambda record: record.id))
+@pytest.mark.parametrize("file_format", ["jsonl", "parquet"])
+def test_any_record_comes_back_as_it_was(
+    file_format: FileFormat, records: list[Record], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    material = Material(lambda _: iter(records), None, ["x"], file_format=file_format)
+    made = Store(tmp_path_factory.mktemp("sets")).make(Doing(keep_all), material)
+    assert list(made.records()) == records
+    lines = b"".join(encode_record(record) for record in records)
+    assert made.manifest.content == hashlib.blake2b(lines, digest_size=16).hexdigest()
+    assert made.manifest.characters == sum(
+        len(text or "")
+        for record in records
+        for text in (
+            *(message.content for message in record.messages),
+            *(response.content for response in record.responses),
+        )
+    )
 
 
 def test_the_same_costs_nothing_the_second_time(store: Store, tmp_path: Path) -> None:

@@ -162,7 +162,8 @@ def _printed(block: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Return every page by its path."""
-    os.environ.pop("DANLU_DATASETS", None)
+    for name in ("DANLU_DATASETS", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        os.environ.pop(name, None)
     return {
         DOCS / "recipe.md": recipe_page(),
         DOCS / "commands.md": commands_page(),

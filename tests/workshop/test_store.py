@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -273,6 +274,19 @@ def test_names_point_and_pointed(store: Store, tmp_path: Path) -> None:
     assert store.name(first, "客服") is False
 
 
+def test_names_given_at_once_are_all_remembered(store: Store, tmp_path: Path) -> None:
+    versions = [version_of(store, tmp_path, chat(str(number))) for number in range(6)]
+
+    def give(number: int) -> bool:
+        return Store(store.path).name(versions[number % 6], "busy")
+
+    with ThreadPoolExecutor(6) as pool:
+        moved = list(pool.map(give, range(60)))
+    history = store.names.history("busy")
+    assert len(history) == sum(moved) >= 6
+    assert {row.version for row in history} == {version.id for version in versions}
+
+
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
@@ -295,6 +309,24 @@ def test_what_is_not_found(store: Store, tmp_path: Path, given: str, reason: str
 def test_names_that_could_be_something_else(store: Store, tmp_path: Path, name: str) -> None:
     with pytest.raises(StoreError, match=r"no name for a dataset|looks like the id"):
         version_of(store, tmp_path, chat("1")) and store.name(store.versions()[0], name)
+
+
+def test_a_store_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match="datasets are kept in a folder"):
+        Store(tmp_path / "file")
+
+
+def test_an_empty_version(store: Store, tmp_path: Path) -> None:
+    def drop_all(records: Iterable[Record]) -> Iterator[Decision]:
+        return (drop(record, "why") for record in records)
+
+    for file_format in ("jsonl", "parquet"):
+        material = Material(lambda _: iter([chat("1")]), 1, [file_format], file_format=file_format)
+        made = store.make(Doing(drop_all), material)
+        assert (list(made.records()), len(made)) == ([], 0)
+        again = store.apply(Doing(keep_all), made)
+        assert list(again.ledger()) == []
 
 
 def test_an_empty_store_says_how_to_begin(store: Store) -> None:

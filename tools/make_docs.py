@@ -105,7 +105,8 @@ def commands_page() -> str:
         "Results go to stdout, notes and progress to stderr. The exit code is 0 for success, 1 if "
         "a run failed, 2 for a mistake in what was asked, 130 if it was interrupted. A mistake is "
         "told in words; `DANLU_DEBUG=1` shows the traceback too. `DANLU_HOME` is where converted "
-        "models are kept (default `~/.cache/danlu`).",
+        "models are kept (default `~/.cache/danlu`), `DANLU_DATASETS` where datasets are (default "
+        "`./datasets`).",
     ]
     for words in commands():
         parts += [f"## {' '.join(['danlu', *words])}", f"```text\n{_help(words).rstrip()}\n```"]
@@ -161,7 +162,8 @@ def _printed(block: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Return every page by its path."""
-    os.environ.pop("DANLU_DATASETS", None)
+    for name in ("DANLU_DATASETS", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        os.environ.pop(name, None)
     return {
         DOCS / "recipe.md": recipe_page(),
         DOCS / "commands.md": commands_page(),

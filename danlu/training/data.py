@@ -97,6 +97,8 @@ def run_fingerprint(
         template.source,
         tokenizer.backend_tokenizer.to_str(),
     ]
+    if recipe.data.mix.targets:
+        parts.append(recipe.data.mix.model_dump())
     text = json.dumps(parts, ensure_ascii=False, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

@@ -20,6 +20,7 @@ from danlu.models.tokens import add_tokens
 from danlu.objectives import build_objective
 from danlu.sequences.template import ChatTemplate
 from danlu.training.data import TrainingData, make_data, must_name_data
+from danlu.training.mixing import mix_lines, record_order
 from danlu.training.order import RecordOrder
 from danlu.training.run import PACK_TOKENS_CPU, PACK_TOKENS_GPU
 from danlu.training.scoring import Packing
@@ -125,7 +126,7 @@ def dry_run(recipe: Recipe) -> Plan:
         forest=recipe.model.attention != "rows",
         whole_records=build_objective(recipe.objective).whole_records,
     )
-    order = RecordOrder(len(data.train), settings.batch_records, settings.seed)
+    order = record_order(recipe, data.train)
     steps = order.total_steps(settings.epochs, settings.max_steps)
     looked_at = range(min(steps, STEPS_LOOKED_AT))
     unique, packs, plain, predictions = np.mean(
@@ -154,7 +155,7 @@ def dry_run(recipe: Recipe) -> Plan:
         total_parameters=int(total),
         train_seconds=float(work / (SHARE_OF_RATE * rate)),
         memory_bytes=_memory_bytes(recipe, config, total, min(unique, packing.pack_tokens)),
-        notes=template.notes,
+        notes=(*template.notes, *mix_lines(recipe, data.train)),
     )
 
 

@@ -66,6 +66,7 @@ from danlu.training.devices import (
 from danlu.training.gathering import make_whole
 from danlu.training.loop import Loop, run_loop
 from danlu.training.memory import keep_freed_memory, peak_bytes
+from danlu.training.mixing import mix_lines
 from danlu.training.notes import Notes
 from danlu.training.optimizer import build_optimizer
 from danlu.training.practice import Practice, prepare_practice
@@ -315,7 +316,7 @@ def _data(
                     rejected=run.rejected_path,
                     progress=count,
                 )
-        notes.say(*describe(data))
+        notes.say(*describe(data), *mix_lines(recipe, data.train))
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         data = load_data(recipe, tokenizer, template, directory)

@@ -10,6 +10,7 @@ import typer
 
 from danlu.cli.data import (
     check,
+    dedup,
     diff,
     edits,
     export,
@@ -18,6 +19,9 @@ from danlu.cli.data import (
     ledger,
     list_,
     log,
+    mix,
+    novelty,
+    select,
     show,
     split,
     sql,
@@ -39,10 +43,14 @@ for _module in (
     ledger,
     diff,
     label,
+    check,
+    dedup,
+    novelty,
+    select,
+    mix,
     split,
     edits,
     export,
-    check,
 ):
     _module.register(group)
 

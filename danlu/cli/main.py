@@ -12,6 +12,7 @@ import typer
 
 from danlu.cli import (
     chat,
+    classify,
     explain,
     export,
     formats,
@@ -49,6 +50,7 @@ for _module in (
     launch,
     explain,
     chat,
+    classify,
     export,
     report,
     models,

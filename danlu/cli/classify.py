@@ -43,7 +43,7 @@ def classify(
         bool, typer.Option("--json", help="One JSON object a line, with all probabilities.")
     ] = False,
 ) -> int:
-    """Say which class texts belong to, by a classifier that a run has trained."""
+    """Say which class a text belongs to."""
     if (text is None) == (file is None):
         raise typer.BadParameter("give either --text or --file", param_hint="--text")
     if pair is not None and text is None:

@@ -88,11 +88,6 @@ class Recipe(Section):
                     f"sequences.{name} does nothing with objective {self.objective.name}, which "
                     f"learns from a record's {learns}: remove one of them"
                 )
-        if self.objective.name == "classify" and self.samples.prompts:
-            raise ValueError(
-                "samples.prompts does nothing with objective classify, which answers nothing: "
-                "remove it"
-            )
         return self
 
     def uses(self, section: str) -> bool:

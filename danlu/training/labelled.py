@@ -14,6 +14,7 @@ from danlu.models.adapters import unwrapped
 from danlu.models.encoders import context_tokens, is_encoder
 from danlu.models.load import load_config
 from danlu.models.readout import Readout, ReadoutInfo
+from danlu.models.tokens import is_tied
 from danlu.objectives import Objective
 from danlu.objectives.classification import Classification
 from danlu.objectives.classify import Classify
@@ -38,8 +39,14 @@ def chat_template(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> ChatTem
 
     Raises:
         TemplateError: If there is none and there has to be, or it cannot be used.
+        RecipeError: If a classifier is asked for answers.
     """
     model = recipe.model
+    if recipe.objective.name == "classify" and recipe.samples.prompts:
+        raise RecipeError(
+            "does nothing with objective classify, which answers nothing: remove it.",
+            where="samples.prompts",
+        )
     may_be_plain = recipe.objective.name == "classify" and model.template is None
     if may_be_plain and not tokenizer.chat_template:
         return None
@@ -178,6 +185,9 @@ def check_model(model: Any, recipe: Recipe) -> None:
 def make_readout(objective: Objective, model: Any) -> Readout | None:
     """Make the head that the objective reads, on the model's device; None if it reads none.
 
+    The head of tokens is frozen where it is a matrix of its own: nothing reads it, so it would get
+    no gradient, which data-parallel engines take for a fault.
+
     Raises:
         RecipeError: If a decoder is to be read elsewhere than at its last token.
     """
@@ -185,6 +195,9 @@ def make_readout(objective: Objective, model: Any) -> Readout | None:
         return None
     base = unwrapped(model)
     info = _info(objective, base)
+    output = base.get_output_embeddings()
+    if output is not None and not is_tied(base):
+        output.requires_grad_(False)
     return Readout(info).to(base.device, torch.promote_types(base.dtype, torch.float32))
 
 

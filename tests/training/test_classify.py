@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from transformers import AutoTokenizer
 
 from danlu.errors import ModelError, RecipeError, RecordError
 from danlu.models.readout import Readout
+from danlu.objectives.classification import Classification
+from danlu.objectives.classify import Classify
 from danlu.runs import RunDirectory
 from danlu.serving.classify import load_classifier
 from danlu.training.estimate import dry_run
+from danlu.training.labelled import make_readout
 from danlu.training.run import train
 from tests.tiny_encoder import save_tiny_bert
 from tests.training.conftest import WORDS
-from tests.training.test_run import assert_same_weights, losses
+from tests.training.test_run import assert_same_weights, finish, losses, start
 
 HOT = {"furnace", "iron", "fire", "red", "hot", "metal"}
 
@@ -176,6 +180,37 @@ def test_layout_changes_nothing(stage, encoder, bert):
         torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=0)
 
 
+def test_two_processes_change_nothing(stage, bert):
+    """One process has no pack of its own in most steps; counts of classes are summed over both."""
+    sections = {
+        "model": {"path": bert},
+        "data": {"eval_share": 0.2},
+        "training": {"pack_tokens": 60, "epochs": 1},
+    }
+    alone = train(stage("alone", **sections), progress=False)
+    recipe = stage("two", **sections)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}")
+    finish(start(recipe, launcher=launcher))
+    two = RunDirectory.open(Path(recipe.runs_dir) / "two")
+    for one, other in zip(two.metrics(), RunDirectory.open(alone.path).metrics(), strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=2e-4)
+        assert one.metrics == pytest.approx(other.metrics)
+        assert one.supervised_tokens == other.supervised_tokens
+
+
+def test_a_head_of_tokens_that_nothing_reads_stays_as_it_is():
+    """Untied, it would get no gradient; tied, it moves with the embedding."""
+    from tests.tiny_models import tiny_llama
+
+    objective = Classification(Classify()).fitted("ab", np.array([1, 1]), 2)
+    for tied in (False, True):
+        model = tiny_llama(tie_word_embeddings=tied)
+        assert make_readout(objective, model) is not None
+        assert model.get_output_embeddings().weight.requires_grad == tied
+
+
 def test_stopped_and_resumed_ends_in_the_same_head(stage, monkeypatch):
     sections = {"data": {"eval_share": 0.2}, "objective": {"class_weights": "balanced"}}
     whole = train(stage("whole", **sections), progress=False)
@@ -313,8 +348,8 @@ def test_an_encoder_takes_no_template_and_predicts_no_tokens(stage, tiny_recipe,
 
 
 def test_questions_have_no_place_here(stage):
-    with pytest.raises(ValueError, match=r"samples\.prompts does nothing with objective classify"):
-        stage(samples={"prompts": ["Hi"]})
+    with pytest.raises(RecipeError, match=r"samples\.prompts: does nothing with objective clas"):
+        train(stage(samples={"prompts": ["Hi"]}), progress=False)
 
 
 def test_settings_of_turns_are_refused(stage):
@@ -324,7 +359,7 @@ def test_settings_of_turns_are_refused(stage):
 
 def test_a_chat_run_is_no_classifier(tiny_recipe):
     run = train(tiny_recipe(training={"max_steps": 1}), progress=False)
-    with pytest.raises(ModelError, match="objective.name reward or classify"):
+    with pytest.raises(ModelError, match="reward or classify"):
         load_classifier(run.path)
 
 

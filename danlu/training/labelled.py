@@ -185,6 +185,9 @@ def check_model(model: Any, recipe: Recipe) -> None:
 def make_readout(objective: Objective, model: Any) -> Readout | None:
     """Make the head that the objective reads, on the model's device; None if it reads none.
 
+    That of a classifier begins at 0, so its first loss is that of guessing: the last hidden states
+    of a trained model are large, and random weights would begin far above it.
+
     The head of tokens is frozen where it is a matrix of its own: nothing reads it, so it would get
     no gradient, which data-parallel engines take for a fault.
 
@@ -198,7 +201,10 @@ def make_readout(objective: Objective, model: Any) -> Readout | None:
     output = base.get_output_embeddings()
     if output is not None and not is_tied(base):
         output.requires_grad_(False)
-    return Readout(info).to(base.device, torch.promote_types(base.dtype, torch.float32))
+    head = Readout(info)
+    if info.kind == "classes":
+        torch.nn.init.zeros_(head.linear.weight)
+    return head.to(base.device, torch.promote_types(base.dtype, torch.float32))
 
 
 def _info(objective: Objective, base: Any) -> ReadoutInfo:

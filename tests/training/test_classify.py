@@ -118,6 +118,7 @@ def test_a_run_learns_reports_and_is_used(stage, kind, method, bert, plain_decod
     )
     run = train(recipe, progress=False)
     trained, evals = rows_of(run, "train"), rows_of(run, "eval")
+    assert evals[0].loss == pytest.approx(np.log(2))  # a head of zeros guesses
     assert np.mean([row.loss for row in trained[-3:]]) < 0.5 * trained[0].loss
     for row in (trained[-1], evals[-1]):
         assert {"accuracy", "macro_f1"} == row.metrics.keys()

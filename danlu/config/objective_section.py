@@ -105,7 +105,9 @@ class ObjectiveSection(Section):
         None, "classify: balanced lets rare classes weigh as much as common ones; none."
     )
     label_separator: str | None = setting(
-        None, "classify with multi_label: what stands between classes in one text; a comma."
+        None,
+        "classify with multi_label: what stands between classes in one text; a comma, with ， and "
+        "、 among them.",
     )
     pooling: Literal["auto", "first", "last", "mean"] | None = setting(
         None,

@@ -62,7 +62,8 @@ def is_encoder(config: Any) -> bool:
 
 def encoder_options(config: Any) -> dict[str, Any]:
     """Return what an encoder is loaded with: no pooler, which would be random and never read."""
-    signature = inspect.signature(MODEL_MAPPING[type(config)])
+    model_class: Any = MODEL_MAPPING[type(config)]
+    signature = inspect.signature(model_class)
     return {"add_pooling_layer": False} if "add_pooling_layer" in signature.parameters else {}
 
 

@@ -8,6 +8,7 @@ list, the JSON text of one, or a text with a separator between them.
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from array import array
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,8 @@ from danlu.errors import RecordError, RunError, nearest
 from danlu.records.record import Record
 
 COLUMNS = ("label", "labels")
+COMMAS = (",", "，", "、")
+"""All of them separate classes where a comma does."""
 NO_CLASS = "no class"
 MOST_CLASSES = 1000
 """Classes that are found in data at most; more are named in the recipe, on purpose."""
@@ -232,7 +235,9 @@ def _names(given: Any, multi_label: bool, separator: str) -> list[str]:
             except ValueError as error:
                 raise RecordError(f"its classes are no JSON list: {error}.") from error
         else:
-            given = [part for part in text.split(separator) if part.strip()]
+            marks = COMMAS if separator == "," else (separator,)
+            parts = re.split("|".join(map(re.escape, marks)), text)
+            given = [part for part in parts if part.strip()]
     return [_name(one) for one in (given if isinstance(given, list) else [given])]
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
+    AutoModelForMaskedLM,
     BartConfig,
     BertConfig,
+    DebertaV2Config,
     DistilBertConfig,
     GPT2Config,
     LlamaConfig,
@@ -16,11 +18,15 @@ from transformers import (
     XLMRobertaConfig,
 )
 
+from danlu.config.recipe import TuningSection
 from danlu.errors import ModelError
+from danlu.models.adapters import unwrapped
 from danlu.models.encoders import context_tokens, encoder_options, encoder_states, is_encoder
 from danlu.models.forest_support import use_forest_attention
-from danlu.models.load import load_model
+from danlu.models.fused import fuse_layers
+from danlu.models.load import load_for_tuning, load_model
 from danlu.models.readout import Readout, ReadoutInfo, pooled
+from danlu.models.tuning import apply_tuning
 from danlu.sequences.branch import Branch
 from danlu.sequences.forest import build_packs, build_rows, empty_pack
 from tests.tiny_encoder import CONTEXT, WORDS, save_tiny_bert, tiny_bert, word_tokenizer
@@ -88,6 +94,47 @@ def test_rows_of_any_length_and_pairs_are_what_transformers_computes():
         torch.testing.assert_close(ends["first"][place], own[0])
         torch.testing.assert_close(ends["last"][place], own[-1])
         torch.testing.assert_close(ends["mean"][place], own.mean(0))
+
+
+SMALL = {
+    "vocab_size": 40,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 32,
+}
+FAMILIES = {
+    "roberta": RobertaConfig(**SMALL, type_vocab_size=1),
+    "distilbert": DistilBertConfig(
+        vocab_size=40, dim=32, n_layers=2, n_heads=4, hidden_dim=48, max_position_embeddings=32
+    ),
+    "modernbert": ModernBertConfig(
+        **SMALL, pad_token_id=0, bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3
+    ),
+    "deberta": DebertaV2Config(**SMALL),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_families_are_loaded_tuned_and_computed_in_rows(family, method, tmp_path):
+    """A published encoder is one that fills gaps; what it fills them with is left behind."""
+    AutoModelForMaskedLM.from_config(FAMILIES[family]).save_pretrained(tmp_path)
+    tuning = TuningSection(method=method)
+    tuned = apply_tuning(load_for_tuning(tmp_path, tuning), tuning)
+    fuse_layers(tuned)
+    base = unwrapped(tuned).eval()
+    assert "whose tokens also see" in str(use_forest_attention(base))
+    branches = [branch([4, 5, 6, 7]), branch([8, 9]), branch([5])]
+    [pack] = build_rows(branches, 1000)
+    states = encoder_states(base, pack).view(3, 4, 32)
+    for row, member in enumerate(pack.members.tolist()):
+        ids = branches[member].input_ids.tolist()
+        own = base(input_ids=torch.tensor([ids])).last_hidden_state[0]
+        torch.testing.assert_close(states[row, : len(ids)], own, atol=1e-4, rtol=1e-4)
+    states.sum().backward()
+    assert any(part.grad is not None for part in tuned.parameters())
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ import typer
 from danlu.cli import (
     chat,
     classify,
+    data,
     explain,
     export,
     formats,
@@ -49,6 +50,7 @@ for _module in (
     train,
     launch,
     explain,
+    data,
     chat,
     classify,
     export,

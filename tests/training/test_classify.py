@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,10 @@ from danlu.serving.classify import load_classifier
 from danlu.training.estimate import dry_run
 from danlu.training.labelled import make_readout
 from danlu.training.run import train
+from tests.processes import train_apart
 from tests.tiny_encoder import save_tiny_bert
 from tests.training.conftest import WORDS
-from tests.training.test_run import assert_same_weights, finish, losses, start
+from tests.training.test_run import assert_same_weights, losses
 
 HOT = {"furnace", "iron", "fire", "red", "hot", "metal"}
 
@@ -190,10 +190,7 @@ def test_two_processes_change_nothing(stage, bert):
     }
     alone = train(stage("alone", **sections), progress=False)
     recipe = stage("two", **sections)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}")
-    finish(start(recipe, launcher=launcher))
+    train_apart(recipe, processes=2).finish()
     two = RunDirectory.open(Path(recipe.runs_dir) / "two")
     for one, other in zip(two.metrics(), RunDirectory.open(alone.path).metrics(), strict=True):
         assert one.loss == pytest.approx(other.loss, rel=2e-4)

@@ -16,6 +16,10 @@ OBJECTIVE_SETTINGS: dict[str, tuple[str, ...]] = {
     "orpo": ("beta",),
     "simpo": ("beta", "gamma", "sft_weight"),
     "cpo": ("beta", "label_smoothing", "sft_weight"),
+    "classify": (
+        *("classes", "multi_label", "threshold", "class_weights", "label_smoothing"),
+        *("label_separator", "pooling"),
+    ),
     "ppo": (
         *("kl_weight", "kl_target", "kl_gain", "gamma", "gae_lambda"),
         *("clip", "value_clip", "value_weight", "entropy_weight"),
@@ -34,11 +38,13 @@ WITH_ROLLOUTS = ("ppo", "grpo")
 class ObjectiveSection(Section):
     """What is minimised. A setting that is left out has the objective's own default."""
 
-    name: Literal["nll", "reward", "dpo", "kto", "orpo", "simpo", "cpo", "ppo", "grpo"] = setting(
+    name: Literal[
+        "nll", "reward", "dpo", "kto", "orpo", "simpo", "cpo", "classify", "ppo", "grpo"
+    ] = setting(
         "nll",
         "nll learns turns or documents; reward scores answers; dpo, orpo, simpo and cpo prefer "
-        "better answers to worse ones, kto learns from thumbs up and down; ppo and grpo sample "
-        "answers and learn from their rewards.",
+        "better answers to worse ones, kto learns from thumbs up and down; classify tells texts of "
+        "different classes apart; ppo and grpo sample answers and learn from their rewards.",
     )
     reference: Literal["precomputed", "adapter_off"] = setting(
         "precomputed",
@@ -55,7 +61,10 @@ class ObjectiveSection(Section):
         "arXiv:2305.18290, 2402.01306, 2403.07691, 2401.08417, 2405.14734",
     )
     label_smoothing: float | None = setting(
-        None, "dpo (sigmoid, robust) and cpo: share of labels taken to be flipped; 0."
+        None,
+        "dpo (sigmoid, robust) and cpo: share of labels taken to be flipped; 0. classify: share of "
+        "a label that is spread over all classes; 0.",
+        "classify: arXiv:1512.00567, 0.1",
     )
     length_normalised: bool | None = setting(
         None, "dpo: log-ratios per token, so that length is no advantage; only with loss ipo."
@@ -82,6 +91,29 @@ class ObjectiveSection(Section):
     )
     ties: Literal["refuse", "allow"] | None = setting(
         None, "reward: answers of equal rank; allow does not compare them with each other."
+    )
+    classes: list[str] | None = setting(
+        None, "classify: names of the classes; none finds them in the training data."
+    )
+    multi_label: bool | None = setting(
+        None, "classify: a record has any number of classes, not exactly one; false."
+    )
+    threshold: float | None = setting(
+        None, "classify with multi_label: a class is said from this probability on; 0.5."
+    )
+    class_weights: Literal["none", "balanced"] | None = setting(
+        None, "classify: balanced lets rare classes weigh as much as common ones; none."
+    )
+    label_separator: str | None = setting(
+        None,
+        "classify with multi_label: what stands between classes in one text; a comma, with ， and "
+        "、 among them.",
+    )
+    pooling: Literal["auto", "first", "last", "mean"] | None = setting(
+        None,
+        "classify: which hidden state is read: auto is the first token's of an encoder and the "
+        "last one's of a decoder; mean, of encoders, that of all tokens.",
+        "first: arXiv:1810.04805",
     )
     kl_weight: float | None = setting(
         None,

@@ -83,9 +83,10 @@ class Recipe(Section):
             return self
         for name in ("documents", "turns", "train_on_prompt", "weighting"):
             if getattr(self.sequences, name) != SequencesSection.model_fields[name].default:
+                learns = "classes" if self.objective.name == "classify" else "responses"
                 raise ValueError(
                     f"sequences.{name} does nothing with objective {self.objective.name}, which "
-                    "learns from a record's responses: remove one of them"
+                    f"learns from a record's {learns}: remove one of them"
                 )
         return self
 

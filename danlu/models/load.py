@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -26,6 +27,7 @@ from danlu.config.recipe import TuningSection
 from danlu.errors import ModelError, did_you_mean
 from danlu.models.adapters import load_adapter
 from danlu.models.builtin import converted_folder
+from danlu.models.encoders import encoder_options, is_encoder
 from danlu.models.hub import must_be_local
 from danlu.models.quiet import quiet
 from danlu.models.source import (
@@ -76,7 +78,7 @@ def load_model(
     trust_remote_code: bool = False,
     progress: bool = True,
 ) -> PreTrainedModel:
-    """Load a causal language model, in evaluation mode.
+    """Load a causal language model or an encoder, in evaluation mode.
 
     Args:
         source: Where it is, as in a recipe's ``model.path``. Of a run: its ``model/``, or its base
@@ -242,7 +244,11 @@ def _plain(
         place |= quantisation_options(quantisation, dtype, device)
     model: Any
     with _told(source, "model"), quiet():
-        model = AutoModelForCausalLM.from_pretrained(
+        config = AutoConfig.from_pretrained(**place, trust_remote_code=trust_remote_code)
+        kind: Any = AutoModelForCausalLM
+        if is_encoder(config):
+            kind, place = AutoModel, {**place, **encoder_options(config)}
+        model = kind.from_pretrained(
             **place, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
         )
     _name(model, source)

@@ -8,6 +8,8 @@ test, one line in ``MAKERS``, and its settings in the recipe's ``objective``.
 from collections.abc import Callable, Mapping
 
 from danlu.config.recipe import ObjectiveSection
+from danlu.objectives.classification import Classification
+from danlu.objectives.classify import Classify
 from danlu.objectives.cpo import Cpo
 from danlu.objectives.dpo import Dpo
 from danlu.objectives.judgement import Judgement
@@ -30,6 +32,7 @@ MAKERS: Mapping[str, Callable[..., Objective]] = {
     "simpo": lambda **settings: Preference(Simpo(**settings)),
     "cpo": lambda **settings: Preference(Cpo(**settings)),
     "kto": lambda **settings: Judgement(Kto(**settings)),
+    "classify": lambda **settings: Classification(Classify(**settings)),
     "ppo": PpoPolicy.of,
     "grpo": GrpoPolicy.of,
 }

@@ -204,17 +204,26 @@ METRICS: dict[str, Metric] = {
     "classify.accuracy": replace(
         _PAIRS,
         unit="share of records",
-        meaning="Share of the records whose label is found.",
+        meaning="Share of the records whose label is found; with several labels a record, all of "
+        "them and no other.",
         watch="Compare it with the share of the commonest label, which an answer that never "
         "changes reaches too.",
         mark=None,
     ),
     "macro_f1": Metric(
         title="Macro F1",
-        meaning="Mean of the labels' F1 scores; a rare label counts as much as a common one.",
+        meaning="Mean of the labels' F1 scores; a rare label counts as much as a common one. "
+        "Labels that neither occur nor are said are left out.",
         watch="Far below the accuracy, rare labels are not found: give them more records.",
         rising=True,
         headline=True,
+        limits=(0.0, 1.0),
+    ),
+    "micro_f1": Metric(
+        title="Micro F1",
+        meaning="F1 of all labels together; a common label counts for more than a rare one.",
+        watch="Far above the macro F1, it is the common labels alone that are found.",
+        rising=True,
         limits=(0.0, 1.0),
     ),
     "margin": _MARGIN,
@@ -404,6 +413,7 @@ LOSS_NOTES: dict[str, str] = {
     "orpo": "Nll of the better answer per token, and a term for the odds against the worse one.",
     "simpo": "Falls as the mean log-probability of the better answer passes the worse one's.",
     "cpo": "Preference without a reference, and the nll of the better answer.",
+    "classify": "Nats per label; guessing is the logarithm of the classes (two: 0.693).",
     "ppo": "The price of KL less the mean reward: it falls as answers earn more.",
     "grpo": "The price of KL less the mean reward: it falls as answers earn more.",
 }

@@ -41,10 +41,11 @@ class Branch:
         record: Index of its record in the prepared data.
         branch: Index of the branch within its record.
         channel: Index of the record's task type.
-        prompt_tokens: How many leading tokens are prompt.
+        prompt_tokens: How many leading tokens are prompt; of two texts, the first one.
         verdict: How good the completion is, where it is one of several to be compared.
         reference: Log-probability in nats of the completion's tokens under the reference model;
             NaN where there is none.
+        classes: Numbers of the classes that it belongs to, where classes are learned.
     """
 
     input_ids: NDArray[np.int32]
@@ -55,3 +56,4 @@ class Branch:
     prompt_tokens: int
     verdict: Verdict = UNJUDGED
     reference: float = math.nan
+    classes: tuple[int, ...] = ()

@@ -11,7 +11,7 @@ import json
 import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from danlu.sequences.prepared import PreparedData
 from danlu.sequences.prompts import prepare_prompts
 from danlu.sequences.split import hold_out
 from danlu.sequences.template import ChatTemplate
+from danlu.training.labelled import LabelledData, kept_labels
 from danlu.workshop.data import VERSION_PREFIX, recipe_sources
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def must_name_data(recipe: Recipe) -> None:
 
 
 def run_fingerprint(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate | None
 ) -> str:
     """Hash everything that the result of a run depends on, before anything is prepared."""
     training = recipe.training.model_dump(exclude=set(LAYOUT_ONLY))
@@ -94,7 +95,7 @@ def run_fingerprint(
         recipe.rollouts.model_dump(exclude={"keep_per_step", "kl_limit"}),
         recipe.evaluation.model_dump(),
         training,
-        template.source,
+        None if template is None else template.source,
         tokenizer.backend_tokenizer.to_str(),
     ]
     if recipe.data.mix.targets:
@@ -106,7 +107,7 @@ def run_fingerprint(
 def make_data(
     recipe: Recipe,
     tokenizer: PreTrainedTokenizerBase,
-    template: ChatTemplate,
+    template: ChatTemplate | None,
     *,
     directory: Path | None = None,
     rejected: Path | None = None,
@@ -117,7 +118,7 @@ def make_data(
     Args:
         recipe: Sources and settings.
         tokenizer: With any new special tokens already added.
-        template: The chat template in use.
+        template: The chat template in use; None where plain text is classified.
         directory: Where prepared data are kept for a resumed run; None keeps them in memory.
         rejected: Where rows that are no records go, with ``on_bad_record: skip``.
         progress: Told how many records have been read.
@@ -126,8 +127,11 @@ def make_data(
         TrainingError: If nothing is left to train on.
         RecordError: If a source cannot be read.
     """
-    kept = _SampleTaker(recipe.samples.from_data)
     reads = build_objective(recipe.objective).reads
+    kept = _SampleTaker(recipe.samples.from_data if reads != "classes" else 0)
+    labelled = None
+    if reads == "classes":
+        labelled = LabelledData(recipe, tokenizer, template, directory)
     counts = []
 
     def prepared(name: str, sources: Sequence[DataSource]) -> tuple[PreparedData, _SourceNumbers]:
@@ -136,7 +140,15 @@ def make_data(
         )
         numbers = _SourceNumbers()
         counted = (lambda count: progress(name, count)) if progress else None
-        if reads == "prompts":
+        if labelled is not None:
+            made = labelled.prepare(
+                "eval" if name == "eval" else "train",
+                numbers.watch(reading),
+                directory / name if directory else None,
+                counted,
+            )
+        elif reads == "prompts":
+            assert template is not None
             made = prepare_prompts(
                 kept.watch(name, numbers.watch(reading)),
                 tokenizer,
@@ -181,6 +193,10 @@ def make_data(
             shutil.rmtree(directory / scratch, ignore_errors=True)
     if not len(train):
         raise TrainingError(f"no record is left to train on: {_reasons(train)}", where="data.train")
+    if labelled is not None:
+        train = replace(train, labels=labelled.labels("train"))
+        if held_out is not None:
+            held_out = replace(held_out, labels=labelled.labels("eval"))
     data = TrainingData(
         train,
         held_out if held_out is not None and len(held_out) else None,
@@ -203,7 +219,7 @@ def make_data(
 def load_data(
     recipe: Recipe,
     tokenizer: PreTrainedTokenizerBase,
-    template: ChatTemplate,
+    template: ChatTemplate | None,
     directory: Path,
 ) -> TrainingData | None:
     """Load what ``make_data`` has kept; None if it was not finished.
@@ -223,6 +239,10 @@ def load_data(
     train = PreparedData.load(directory / "train")
     has_eval = recipe.data.eval or recipe.data.eval_share
     held_out = PreparedData.load(directory / "eval") if has_eval else None
+    if recipe.objective.name == "classify":
+        train = replace(train, labels=kept_labels(directory, "train"))
+        if held_out is not None:
+            held_out = replace(held_out, labels=kept_labels(directory, "eval"))
     samples = tuple(read_records([Source(str(directory / "samples.jsonl"), format="danlu")]))
     return TrainingData(
         train,

@@ -18,8 +18,8 @@ from danlu.models.load import load_config, load_tokenizer, pick_device, pick_dty
 from danlu.models.products import product
 from danlu.models.tokens import add_tokens
 from danlu.objectives import build_objective
-from danlu.sequences.template import ChatTemplate
 from danlu.training.data import TrainingData, make_data, must_name_data
+from danlu.training.labelled import chat_template
 from danlu.training.mixing import mix_lines, record_order
 from danlu.training.order import RecordOrder
 from danlu.training.run import PACK_TOKENS_CPU, PACK_TOKENS_GPU
@@ -116,7 +116,7 @@ def dry_run(recipe: Recipe) -> Plan:
     options = {"trust_remote_code": recipe.model.trust_remote_code}
     tokenizer = load_tokenizer(recipe.model.tokenizer or recipe.model.path, **options)
     add_tokens(tokenizer, recipe.model.new_tokens)
-    template = ChatTemplate.load(tokenizer, recipe.model.template, recipe.model.template_options)
+    template = chat_template(recipe, tokenizer)
     data = make_data(recipe, tokenizer, template)
     config = load_config(recipe.model.path, **options).get_text_config()
     settings = recipe.training
@@ -155,7 +155,7 @@ def dry_run(recipe: Recipe) -> Plan:
         total_parameters=int(total),
         train_seconds=float(work / (SHARE_OF_RATE * rate)),
         memory_bytes=_memory_bytes(recipe, config, total, min(unique, packing.pack_tokens)),
-        notes=(*template.notes, *mix_lines(recipe, data.train)),
+        notes=(*(template.notes if template else ()), *mix_lines(recipe, data.train)),
     )
 
 
@@ -170,6 +170,8 @@ def _task_types(data: TrainingData) -> tuple[TaskTypePlan, ...]:
     tokens = np.bincount(train.branch_channel, lengths, minlength=size)
     branches = np.bincount(train.branch_channel, minlength=size)
     records = np.bincount(train.record_channel, minlength=size)
+    if not shares.any():  # prompts and texts have no weights: each record counts
+        shares = records.astype(np.float64)
     dropped = train.drop_counts()
     rows = [
         TaskTypePlan(

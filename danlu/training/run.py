@@ -22,7 +22,7 @@ from danlu.models.adapters import has_adapter, unwrapped
 from danlu.models.forest_support import use_forest_attention
 from danlu.models.fused import fuse_layers
 from danlu.models.load import load_for_tuning, load_tokenizer, pick_dtype
-from danlu.models.readout import Readout, ReadoutInfo
+from danlu.models.readout import Readout
 from danlu.models.save import save_model
 from danlu.models.tokens import add_tokens
 from danlu.models.tuning import (
@@ -64,6 +64,13 @@ from danlu.training.devices import (
     with_whole_layers,
 )
 from danlu.training.gathering import make_whole
+from danlu.training.labelled import (
+    chat_template,
+    check_model,
+    describe_classes,
+    fitted,
+    make_readout,
+)
 from danlu.training.loop import Loop, run_loop
 from danlu.training.memory import keep_freed_memory, peak_bytes
 from danlu.training.mixing import mix_lines
@@ -160,13 +167,13 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
     source = recipe.model.tokenizer or recipe.model.path
     tokenizer = load_tokenizer(source, trust_remote_code=recipe.model.trust_remote_code)
     new_token_ids = add_tokens(tokenizer, recipe.model.new_tokens)
-    template = ChatTemplate.load(tokenizer, recipe.model.template, recipe.model.template_options)
-    notes.say(*template.notes)
+    template = chat_template(recipe, tokenizer)
+    notes.say(*(template.notes if template else ()))
     data = _data(recipe, accelerator, run, tokenizer, template, notes)
-    objective = build_objective(recipe.objective)
+    objective = fitted(build_objective(recipe.objective), data.train)
     place = loading_device(accelerator)
     model, packing = _model(recipe, objective, device, place, tokenizer, new_token_ids, notes)
-    readout = _readout(objective, model)
+    readout = make_readout(objective, model)
     parameters = _parameters(model, readout)
     total = sum(parameter.numel() for parameter in model.parameters())
     moving = sum(parameter.numel() for parameter in parameters.values())
@@ -176,6 +183,7 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
     practice: Practice | None = None
     whole: nn.Module = scoring
     if objective.reads == "prompts":
+        assert template is not None
         practice = prepare_practice(
             recipe, scoring, tokenizer, template, packing, run, data.train, data.eval
         )
@@ -196,6 +204,8 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
     samples = run.samples()
 
     def answers(scoring: ScoringModel) -> list[str]:
+        if template is None:
+            return []  # a classifier of plain text is asked nothing
         return answer(scoring.model, tokenizer, template, asked, recipe.samples.max_new_tokens)
 
     if len(samples) != len(asked):
@@ -241,7 +251,7 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
         best = checkpoints.restore_best(parameters)
         if best is not None and best.step != loop.state.step:
             notes.say(f"kept the weights of step {best.step}, which had the best evaluation loss")
-    if objective.readout and data.eval is not None:
+    if objective.readout and objective.reads == "compared" and data.eval is not None:
         scores = score_rows(prepared, data.eval, packing, accelerator)
         if accelerator.is_main_process:
             run.write_scores(scores)
@@ -299,7 +309,7 @@ def _data(
     accelerator: Accelerator,
     run: RunDirectory,
     tokenizer: PreTrainedTokenizerBase,
-    template: ChatTemplate,
+    template: ChatTemplate | None,
     notes: Notes,
 ) -> TrainingData:
     """Load this run's prepared data, or make it in the main process."""
@@ -350,16 +360,6 @@ def _sources(
         }
 
 
-def _readout(objective: Objective, model: Any) -> Readout | None:
-    """Make the head that the objective reads, on the model's device; None if it reads none."""
-    if not objective.readout:
-        return None
-    base = unwrapped(model)
-    width = base.get_output_embeddings().weight.shape[1]
-    head = Readout(ReadoutInfo("reward", width, ("reward",)))
-    return head.to(base.device, torch.promote_types(base.dtype, torch.float32))
-
-
 def _parameters(model: Any, readout: Readout | None) -> dict[str, nn.Parameter]:
     """Return all that moves, by name."""
     found = trainable_parameters(model)
@@ -373,6 +373,7 @@ def describe(data: TrainingData) -> list[str]:
     lines = [f"{len(data.train):,} records, {data.train.branches:,} branches to learn"]
     if data.eval is not None:
         lines[0] += f"; {len(data.eval):,} records held out"
+    lines += describe_classes(data.train)
     for part in (data.train, data.eval):
         for task_type, reasons in (part.drop_counts() if part else {}).items():
             counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
@@ -406,6 +407,7 @@ def _model(
         device=place,
         trust_remote_code=recipe.model.trust_remote_code,
     )
+    check_model(model, recipe)
     reason = "the recipe asks for rows" if recipe.model.attention == "rows" else None
     reason = reason or forest_obstacle(recipe.tuning) or use_forest_attention(unwrapped(model))
     if reason and recipe.model.attention == "forest":

@@ -28,8 +28,8 @@ NearGroups = Callable[[Sequence[str]], Iterable[int]]
 """Gives each text the number of its group: equal numbers, nearly equal texts."""
 
 NEAR = 0.9
-"""At 0.8 there are many prompts of one form (a long question with a short name in it); at 0.9 mostly
-typing errors and changed punctuation."""
+"""At 0.8 are many prompts of one form, a long question with a short name in it; at 0.9 mostly those
+with typing errors or other punctuation."""
 
 CONVERSATION_KEYS = (
     "conversation_id",

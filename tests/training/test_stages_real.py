@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 
 from danlu.config import load_recipe
 from danlu.runs import MetricsRow, RunDirectory
+from danlu.serving.classify import load_classifier
 from danlu.training.run import train
 from tests.training.manners import write_domain, write_manners, write_thumbs
+from tests.training.routing import write_questions
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +88,19 @@ def test_thumbs_part_good_answers_from_bad(tmp_path):
     )
     assert last.metrics["margin"] > first.metrics["margin"] + 0.1
     assert last.metrics["chosen_reward"] > last.metrics["rejected_reward"]
+
+
+def test_a_router_tells_new_questions_apart(tmp_path):
+    files = write_questions(tmp_path)
+    labels = [json.loads(line)["label"] for line in files[1].read_text("utf-8").splitlines()]
+    share = max(labels.count(label) for label in set(labels)) / len(labels)
+    majority = share / (1 + share)  # F1 of the commonest class, halved: the other has none
+    first, *_, last = evaluations("classify", files, tmp_path, **{"training.learning_rate": 5e-4})
+    assert last.metrics["macro_f1"] >= majority + 0.2  # measured: 1.000, and 0.345
+    assert last.loss < first.loss
+    assert set(last.channels) == {"routing/desk", "routing/phone"}
+    found = load_classifier(tmp_path / "runs" / "classify").classify("What is 8 plus 9?")
+    assert found.classes == ("no",)
 
 
 def test_a_preference_run_goes_on_from_the_quickstarts(tmp_path):

@@ -14,8 +14,8 @@ Examples:
   danlu data split mine --name mine
   danlu data split mine --share 0.1 --seed 3 --name mine
 
-Makes the datasets NAME-train and NAME-eval. Records of one prompt, of nearly the same prompt (--near),
-or of one conversation (by id in meta, or where one goes on from another), stay on one side.
+Makes the datasets NAME-train and NAME-eval. Records of one prompt, of nearly the same one (--near), or
+of one conversation (by id in meta, or where one goes on from another), stay on one side.
 """
 
 
@@ -62,8 +62,8 @@ def split(
     table(columns, rows, right=columns[1:])
     if few:
         note(
-            f"less than half of the share was held out of {', '.join(few)}: the prompts are too much "
-            "alike to be torn apart; --near 1 keeps only equal ones together"
+            f"less than half of the share was held out of {', '.join(few)}: the prompts are too "
+            "much alike to be torn apart; --near 1 keeps only equal ones together"
         )
     for part, one in parts.items():
         called = f"{name}-{part} = " if name else f"{part}: "

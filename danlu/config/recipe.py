@@ -16,6 +16,7 @@ from danlu.config.objective_section import (
     OBJECTIVE_SETTINGS,
     WITH_REFERENCE,
     WITH_ROLLOUTS,
+    WITH_TEACHER,
     ObjectiveSection,
 )
 from danlu.config.section import PRACTICE, Section, setting
@@ -35,6 +36,7 @@ __all__ = [
     "PRACTICE",
     "WITH_REFERENCE",
     "WITH_ROLLOUTS",
+    "WITH_TEACHER",
     "CheckpointsSection",
     "DataSection",
     "DataSource",
@@ -79,7 +81,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _sequences_fit_the_objective(self) -> Self:
-        if self.objective.name == "nll":
+        if self.objective.name in ("nll", *WITH_TEACHER):
             return self
         for name in ("documents", "turns", "train_on_prompt", "weighting"):
             if getattr(self.sequences, name) != SequencesSection.model_fields[name].default:

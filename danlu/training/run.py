@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from danlu.config import recipe_text as as_text
-from danlu.config.recipe import WITH_ROLLOUTS, Recipe
+from danlu.config.recipe import WITH_ROLLOUTS, WITH_TEACHER, Recipe
 from danlu.errors import RecipeError, TrainingError
 from danlu.models.adapters import has_adapter, unwrapped
 from danlu.models.forest_support import use_forest_attention
@@ -34,6 +34,7 @@ from danlu.models.tuning import (
 )
 from danlu.models.tuning_continue import continued
 from danlu.objectives import Objective, build_objective
+from danlu.objectives.imitation import Imitation
 from danlu.runs import (
     Dropped,
     Resolved,
@@ -69,6 +70,8 @@ from danlu.training.rewards import must_name_reward
 from danlu.training.samples import after_samples, answer, before_samples, questions
 from danlu.training.scores import score_rows
 from danlu.training.scoring import Packing, ScoringModel
+from danlu.training.taught import taught
+from danlu.training.teacher import must_name_teacher
 from danlu.training.trackers import check_trackers, start_trackers
 
 if TYPE_CHECKING:
@@ -116,6 +119,8 @@ def train(
     must_name_data(recipe)
     if recipe.objective.name in WITH_ROLLOUTS:
         must_name_reward(recipe)
+    if recipe.objective.name in WITH_TEACHER:
+        must_name_teacher(recipe)
     check_trackers(recipe.logging.trackers)
     accelerator = _accelerator(recipe)
     notes = Notes(show=progress and accelerator.is_main_process)
@@ -155,6 +160,13 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
     notes.say(*template.notes)
     data = _data(recipe, accelerator, run, tokenizer, template, notes)
     objective = build_objective(recipe.objective)
+    teacher = None
+    if isinstance(objective, Imitation):
+        here = run.path / "prepared"
+        pack_tokens = _pack_tokens(recipe, device)
+        data, teacher = taught(
+            recipe, data, objective.distil, tokenizer, pack_tokens, accelerator, here, notes
+        )
     place = loading_device(accelerator)
     model, packing = _model(recipe, objective, device, place, tokenizer, new_token_ids, notes)
     readout = _readout(objective, model)
@@ -163,7 +175,7 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
     moving = sum(parameter.numel() for parameter in parameters.values())
     notes.say(f"{moving:,} of {total:,} parameters move ({moving / total:.2%}), on {device}")
     notes.say(*describe_devices(recipe, accelerator))
-    scoring = ScoringModel(model, objective, len(data.train.channels), readout)
+    scoring = ScoringModel(model, objective, len(data.train.channels), readout, teacher)
     practice: Practice | None = None
     whole: nn.Module = scoring
     if objective.reads == "prompts":
@@ -412,13 +424,17 @@ def _model(
     fuse_layers(model)
     if recipe.training.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
-    default = PACK_TOKENS_CPU if device.type == "cpu" else PACK_TOKENS_GPU
     packing = Packing(
-        recipe.training.pack_tokens or default,
+        _pack_tokens(recipe, device),
         forest=reason is None,
         whole_records=objective.whole_records,
     )
     return model, packing
+
+
+def _pack_tokens(recipe: Recipe, device: torch.device) -> int:
+    default = PACK_TOKENS_CPU if device.type == "cpu" else PACK_TOKENS_GPU
+    return recipe.training.pack_tokens or default
 
 
 def _run(loop: Loop, notes: Notes, practice: Practice | None) -> bool:

@@ -25,6 +25,7 @@ NOTICE = "<!-- Made by tools/make_docs.py (`make docs`); edit the program instea
 EXAMPLES = {
     "": "name: my-run",
     "model": "model:\n  path: builtin:smollm2-135m-instruct",
+    "model.rope": "model:\n  rope: {type: yarn, factor: 2}\nsequences:\n  max_length: 16384",
     "data": "data:\n  train:\n  - my.jsonl\n  - path: faq.csv\n    task_type: support/faq\n"
     "    columns: {prompt: question, completion: answer}\n  eval_share: 0.05",
     "sequences": "sequences:\n  max_length: 1024\n  overlong: truncate_prompt_left",
@@ -70,7 +71,9 @@ def _title(section: str) -> str:
 def _meaning(section: str) -> str:
     if section == "":
         return "Settings at the top of the recipe."
-    kind: Any = DataSource if section == "data.train[]" else Recipe.model_fields[section].annotation
+    kind: Any = DataSource if section == "data.train[]" else Recipe
+    for name in () if section == "data.train[]" else section.split("."):
+        kind = kind.model_fields[name].annotation
     return str(kind.__doc__).splitlines()[0]
 
 

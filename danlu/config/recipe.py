@@ -19,6 +19,7 @@ from danlu.config.objective_section import (
     WITH_TEACHER,
     ObjectiveSection,
 )
+from danlu.config.rope_section import RopeSection
 from danlu.config.section import PRACTICE, Section, setting
 from danlu.config.training_sections import (
     CheckpointsSection,
@@ -47,6 +48,7 @@ __all__ = [
     "ObjectiveSection",
     "Recipe",
     "RolloutsSection",
+    "RopeSection",
     "SamplesSection",
     "Section",
     "SequencesSection",

@@ -16,6 +16,7 @@ import torch
 from danlu.config.recipe import WITH_TEACHER, Recipe
 from danlu.models.load import load_config, load_tokenizer, pick_device, pick_dtype
 from danlu.models.products import product
+from danlu.models.rope import length_notes
 from danlu.models.tokens import add_tokens
 from danlu.objectives import build_objective
 from danlu.sequences.template import ChatTemplate
@@ -115,12 +116,14 @@ def dry_run(recipe: Recipe) -> Plan:
         must_name_teacher(recipe)
     check_trackers(recipe.logging.trackers)
     device = pick_device(recipe.training.device)
-    options = {"trust_remote_code": recipe.model.trust_remote_code}
+    options: dict[str, Any] = {"trust_remote_code": recipe.model.trust_remote_code}
     tokenizer = load_tokenizer(recipe.model.tokenizer or recipe.model.path, **options)
     add_tokens(tokenizer, recipe.model.new_tokens)
     template = ChatTemplate.load(tokenizer, recipe.model.template, recipe.model.template_options)
     data = make_data(recipe, tokenizer, template)
-    config = load_config(recipe.model.path, **options).get_text_config()
+    whole_config = load_config(recipe.model.path, **options, rope=recipe.model.rope)
+    notes = length_notes(whole_config, recipe.sequences.max_length)
+    config = whole_config.get_text_config()
     settings = recipe.training
     default = PACK_TOKENS_CPU if device.type == "cpu" else PACK_TOKENS_GPU
     packing = Packing(
@@ -158,7 +161,7 @@ def dry_run(recipe: Recipe) -> Plan:
         total_parameters=int(total),
         train_seconds=float((work + taught) / (SHARE_OF_RATE * rate)),
         memory_bytes=_memory_bytes(recipe, config, total, min(unique, packing.pack_tokens)),
-        notes=template.notes,
+        notes=(*template.notes, *notes),
     )
 
 
@@ -229,7 +232,7 @@ def _teacher_work(
     if objective.name not in WITH_TEACHER:
         return 0.0
     shared_vocabulary(recipe, tokenizer)
-    options = {"trust_remote_code": recipe.model.trust_remote_code}
+    options: dict[str, Any] = {"trust_remote_code": recipe.model.trust_remote_code}
     config = load_config(str(objective.teacher), **options).get_text_config()
     body, head = _matrix_parameters(config)
     passes = steps

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +21,7 @@ from danlu.models.forest_support import use_forest_attention
 from danlu.models.fused import fuse_layers
 from danlu.models.load import load_for_tuning, load_tokenizer, pick_dtype
 from danlu.models.readout import Readout, ReadoutInfo
+from danlu.models.rope import length_notes
 from danlu.models.save import save_model
 from danlu.models.tokens import add_tokens
 from danlu.models.tuning import (
@@ -70,6 +69,7 @@ from danlu.training.rewards import must_name_reward
 from danlu.training.samples import after_samples, answer, before_samples, questions
 from danlu.training.scores import score_rows
 from danlu.training.scoring import Packing, ScoringModel
+from danlu.training.stopping import stop_asked
 from danlu.training.taught import taught
 from danlu.training.teacher import must_name_teacher
 from danlu.training.trackers import check_trackers, start_trackers
@@ -409,7 +409,9 @@ def _model(
         dtype=pick_dtype(recipe.model.precision, device),
         device=place,
         trust_remote_code=recipe.model.trust_remote_code,
+        rope=recipe.model.rope,
     )
+    notes.say(*length_notes(unwrapped(model).config, recipe.sequences.max_length))
     reason = "the recipe asks for rows" if recipe.model.attention == "rows" else None
     reason = reason or forest_obstacle(recipe.tuning) or use_forest_attention(unwrapped(model))
     if reason and recipe.model.attention == "forest":
@@ -446,33 +448,11 @@ def _run(loop: Loop, notes: Notes, practice: Practice | None) -> bool:
         loop.watchers.append(start_trackers(loop.recipe, loop.accelerator, done))
         notes.say(f"tracked by {', '.join(trackers)}")
     with ExitStack() as stack:
-        loop.should_stop = stack.enter_context(_stop_asked(notes))
+        loop.should_stop = stack.enter_context(stop_asked(notes))
         if notes.show:
             display = TrainingProgress(loop.total_steps, done, notes.console)
             loop.watchers.append(stack.enter_context(display.showing()))
         return run_loop(loop) if practice is None else run_reinforce(loop, practice)
-
-
-@contextmanager
-def _stop_asked(notes: Notes) -> Iterator[Any]:
-    """Turn the first Ctrl-C or SIGTERM into a stop at the step's end; the second stops at once."""
-    asked: list[int] = []
-
-    def remember(number: int, _: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-        notes.say("stopping at the end of this step; once more stops at once")
-
-    try:
-        before = {s: signal.signal(s, remember) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: the caller has the signals
-        before = {}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _resolved(recipe: Recipe, loop: Loop, data: TrainingData, device: torch.device) -> Resolved:

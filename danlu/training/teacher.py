@@ -165,7 +165,7 @@ class RunningTeacher:
 
 def describe_padding(recipe: Recipe, teacher: RunningTeacher) -> list[str]:
     """Say that the models have different numbers of rows, where they have."""
-    options = {"trust_remote_code": recipe.model.trust_remote_code}
+    options: dict[str, Any] = {"trust_remote_code": recipe.model.trust_remote_code}
     own = load_config(recipe.model.path, **options).get_text_config().vocab_size
     theirs = teacher.model.get_output_embeddings().weight.shape[0]
     if own == theirs:

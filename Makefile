@@ -41,7 +41,7 @@ test-fast: $(VENV)/.installed-dev ## Lint, and the tests that need no real model
 bench: $(VENV)/.installed-bench ## Measure Danlu against TRL and the machine's limit
 	$(BIN)/python -m bench
 
-docs: $(VENV)/.installed-dev ## Write docs/recipe.md and docs/commands.md anew
+docs: $(VENV)/.installed-dev ## Write what the program prints into docs/ anew
 	$(BIN)/python tools/make_docs.py
 
 clean: ## Remove what tools left behind; .venv and runs stay

@@ -36,6 +36,10 @@ class RecordError(DanluError):
     """A record or a data file that cannot be read."""
 
 
+class StoreError(DanluError):
+    """A dataset version, or a name of one, that cannot be found, read or made."""
+
+
 class TemplateError(DanluError):
     """A chat template that cannot be found, rendered, or trained exactly."""
 

@@ -1,15 +1,20 @@
-"""Write the parts of the documentation that the program knows best: settings and commands.
+"""Write the parts of the documentation that the program knows best: settings, commands, output.
 
-``python tools/make_docs.py`` writes ``docs/recipe.md`` and ``docs/commands.md``; with ``--check``
-it writes nothing and fails where they are not current.
+``python tools/make_docs.py`` writes ``docs/recipe.md`` and ``docs/commands.md``, and into
+``docs/workshop.md`` what its commands print; with ``--check`` it writes nothing and fails where one
+of them is not current.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -129,9 +134,42 @@ def _help(words: list[str]) -> str:
     return text.getvalue()
 
 
+def console_page(page: Path, folder: Path) -> str:
+    """Return a page with what the commands of its ``console`` blocks print, stdout before stderr.
+
+    They run one after another in a copy of a folder.
+    """
+    parts = re.split(r"(^```console\n.*?^```\n)", page.read_text("utf-8"), flags=re.M | re.S)
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as scratch:
+        shutil.copytree(folder, scratch, dirs_exist_ok=True)
+        os.chdir(scratch)
+        try:
+            return "".join(
+                _printed(part) if number % 2 else part for number, part in enumerate(parts)
+            )
+        finally:
+            os.chdir(before)
+
+
+def _printed(block: str) -> str:
+    told = []
+    for command in re.findall(r"^\$ (danlu .*)$", block, flags=re.M):
+        with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+            run(shlex.split(command)[1:])
+        lines = (out.getvalue() + err.getvalue()).splitlines()
+        told += [f"$ {command}", *(line.rstrip() for line in lines)]
+    return "\n".join(["```console", *told, "```\n"])
+
+
 def pages() -> dict[Path, str]:
     """Return every page by its path."""
-    return {DOCS / "recipe.md": recipe_page(), DOCS / "commands.md": commands_page()}
+    os.environ.pop("DANLU_DATASETS", None)
+    return {
+        DOCS / "recipe.md": recipe_page(),
+        DOCS / "commands.md": commands_page(),
+        DOCS / "workshop.md": console_page(DOCS / "workshop.md", DOCS / "workshop"),
+    }
 
 
 def main() -> int:

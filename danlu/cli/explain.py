@@ -30,7 +30,10 @@ DROPS_SHOWN = 20
 
 def explain(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="A file, a folder, a glob or hub:OWNER/NAME.")
+        str,
+        typer.Argument(
+            metavar="DATA", help="A file, folder, glob, hub:OWNER/NAME or version:NAME."
+        ),
     ],
     settings: Annotated[
         list[str] | None,
@@ -80,9 +83,10 @@ def _chosen(recipe: Recipe, record_id: str | None, task_type: str | None) -> lis
         RecordError: If there is none, with the nearest id or task type.
     """
     from danlu.errors import RecordError, did_you_mean
-    from danlu.records import Source, read_records
+    from danlu.records import read_records
+    from danlu.workshop.data import recipe_sources
 
-    sources = [Source(**source.reading()) for source in recipe.data.train]
+    sources, _ = recipe_sources(recipe.data.train)
     ids, task_types, chosen = set(), set(), []
     reading = read_records(sources, on_bad_record=recipe.data.on_bad_record)
     for record in reading:

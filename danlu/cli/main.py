@@ -12,6 +12,7 @@ import typer
 
 from danlu.cli import (
     chat,
+    data,
     explain,
     export,
     formats,
@@ -48,6 +49,7 @@ for _module in (
     train,
     launch,
     explain,
+    data,
     chat,
     export,
     report,

@@ -68,9 +68,12 @@ def train(
         return 0
     from danlu.training.run import train as train_recipe
 
+    first = int(os.environ.get("RANK", "0")) == 0
+    if first:
+        note_passed_over(_passed_over(loaded))
     run = train_recipe(loaded, resume=resume, overwrite=overwrite, recipe_text=recipe_text(loaded))
-    if int(os.environ.get("RANK", "0")) > 0:
-        return 0  # the first process speaks for all
+    if not first:
+        return 0  # it speaks for all
     if run.summary is None:
         # To torchrun any other code is a failure; `danlu launch` says what it was.
         return 0 if "TORCHELASTIC_RUN_ID" in os.environ else INTERRUPTED
@@ -80,11 +83,12 @@ def train(
 
 def _passed_over(recipe: Recipe) -> list[str]:
     """Name the files that the recipe's folders hold and that are not read."""
-    from danlu.records import Source, read_records
+    from danlu.records import read_records
+    from danlu.workshop.data import recipe_sources
 
-    sources = [*recipe.data.train, *recipe.data.eval]
+    sources, _ = recipe_sources([*recipe.data.train, *recipe.data.eval])
     # A reading finds its files at once, and reads none of them before it is gone through.
-    return read_records([Source(**source.reading()) for source in sources]).passed_over
+    return read_records(sources).passed_over
 
 
 def _print_plan(plan: Plan, as_json: bool) -> None:

@@ -48,7 +48,9 @@ class ModelSection(Section):
 class DataSource(Section):
     """One file, folder, glob or hub dataset."""
 
-    path: str = setting(..., "A file, a folder, a glob pattern, or hub:OWNER/NAME.")
+    path: str = setting(
+        ..., "A file, a folder, a glob pattern, hub:OWNER/NAME, or version:NAME of a dataset."
+    )
     format: str = setting("auto", "A name from `danlu formats`, or auto: recognised by content.")
     task_type: str | None = setting(
         None, "Task type (area/skill) of records that carry none; else unlabelled/<file stem>."

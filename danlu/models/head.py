@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from danlu.models.products import product
+from danlu.models.products import add_product, product
 
 CHUNK_BYTES = 64 * 2**20
 """Largest block of float32 logits. The whole output matrix is read for every chunk: on two cores,
@@ -184,20 +184,24 @@ class _PlainHead(torch.autograd.Function):
             if grad_hidden is not None:
                 grad_hidden[part] = product(grad_CV, weight_VD.T)
             if grad_weight is not None:
-                # For 16-bit weights a 16-bit product, summed over chunks in 32.
-                grad_weight += product(grad_CV.T, hidden_SD[part].T)
+                add_product(grad_weight, grad_CV, hidden_SD[part])
         ctx.weight_dtype = weight_VD.dtype
-        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.gradients = (grad_hidden, grad_weight)
         ctx.mark_non_differentiable(nll_S)
         return (nll_S * weight_S).sum(), nll_S
 
     @staticmethod
     def backward(ctx: Any, grad_nats: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        grad_hidden, grad_weight = ctx.saved_tensors
+        if ctx.gradients is None:
+            raise RuntimeError(
+                "the output head's gradients are scaled in place: backward runs once"
+            )
+        # The largest tensors of a step: a copy of them costs more than the scaling.
+        (grad_hidden, grad_weight), ctx.gradients = ctx.gradients, None
         if grad_hidden is not None:
-            grad_hidden = grad_hidden * grad_nats.to(grad_hidden.dtype)
+            grad_hidden.mul_(grad_nats.to(grad_hidden.dtype))
         if grad_weight is not None:
-            grad_weight = (grad_weight * grad_nats).to(ctx.weight_dtype)
+            grad_weight = grad_weight.mul_(grad_nats).to(ctx.weight_dtype)
         return grad_hidden, grad_weight, None, None
 
 
@@ -250,7 +254,7 @@ class _PlainLogprobs(torch.autograd.Function):
             if grad_hidden is not None:
                 grad_hidden[part] = product(slope_CV, weight_VD.T)
             if grad_weight is not None:
-                grad_weight += product(slope_CV.T, hidden_SD[part].T)
+                add_product(grad_weight, slope_CV, hidden_SD[part])
         if grad_weight is not None:
             grad_weight = grad_weight.to(weight_VD.dtype)
         return grad_hidden, grad_weight, None

@@ -37,6 +37,24 @@ def product(x_TK: Tensor, weight_NK: Tensor) -> Tensor:
     return x_TK @ weight_NK.T
 
 
+def add_product(sum_NK: Tensor, grad_TN: Tensor, x_TK: Tensor) -> None:
+    """Add ``g' x``, a chunk's part of a matrix's gradient, in place.
+
+    MKL adds to what is there and reads the gradient as it lies. oneDNN would need a copy of it and
+    a tensor of its own as large as the matrix: for an output matrix 675 ms in place of 100.
+
+    Args:
+        sum_NK: At least as wide in type as the others: for 16-bit ones a 16-bit product is added
+            up in 32.
+        grad_TN: Gradient of the output.
+        x_TK: The input.
+    """
+    if sum_NK.dtype == x_TK.dtype:
+        sum_NK.addmm_(grad_TN.T, x_TK)
+    else:
+        sum_NK += grad_TN.T @ x_TK
+
+
 def takes_onednn(x_TK: Tensor) -> bool:
     """Whether a product with this on the left is oneDNN's."""
     return (

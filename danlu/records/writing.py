@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -11,11 +10,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from danlu.errors import RecordError
-from danlu.records.check import check_messages
-from danlu.records.record import Message, Record, Response
-from danlu.records.source import check_task_type
-
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+from danlu.records.lines import encode_record, message_row, response_row
+from danlu.records.record import Record
 
 
 def write_records(records: Iterable[Record], path: str | Path) -> int:
@@ -43,7 +39,7 @@ def write_records(records: Iterable[Record], path: str | Path) -> int:
         with temporary.open("wb") as file:
             with _packed(file, path) as out:
                 for record in records:
-                    out.write(_line(record))
+                    out.write(encode_record(record))
                     count += 1
             file.flush()
             os.fsync(file.fileno())
@@ -57,6 +53,7 @@ def to_row(record: Record) -> dict[str, Any]:
     """Return a record as the JSON object of Danlu's own format.
 
     Example:
+        >>> from danlu.records import Message
         >>> to_row(Record("1", "identity/name", (Message("user", "Hi"),), source="a.json"))
         {'id': '1', 'task_type': 'identity/name', 'messages': [{'role': 'user', 'content': 'Hi'}], \
 'source': 'a.json'}
@@ -64,48 +61,18 @@ def to_row(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": record.id,
         "task_type": record.task_type,
-        "messages": [_message(message) for message in record.messages],
+        "messages": [message_row(message) for message in record.messages],
     }
     if record.tools:
         row["tools"] = list(record.tools)
     if record.responses:
-        row["responses"] = [_response(response) for response in record.responses]
+        row["responses"] = [response_row(response) for response in record.responses]
     if record.tags:
         row["tags"] = list(record.tags)
     row["source"] = record.source
     if record.meta:
         row["meta"] = dict(record.meta)
     return row
-
-
-def _message(message: Message) -> dict[str, Any]:
-    row = message.as_dict()
-    if message.weight != 1.0:
-        row["weight"] = message.weight
-    return row
-
-
-def _response(response: Response) -> dict[str, Any]:
-    row = {
-        "content": response.content,
-        "rank": response.rank,
-        "score": response.score,
-        "label": response.label,
-    }
-    return {name: value for name, value in row.items() if value is not None}
-
-
-def _line(record: Record) -> bytes:
-    try:
-        check_messages(record.messages)
-        check_task_type(record.task_type)
-        return f"{_encode(to_row(record))}\n".encode()
-    except RecordError as error:
-        raise RecordError(error.message, where=f"record {record.id}") from error
-    except (TypeError, ValueError) as error:
-        raise RecordError(
-            f"the record holds something that JSON has not: {error}.", where=f"record {record.id}"
-        ) from error
 
 
 def _packed(file: IO[bytes], path: Path) -> IO[bytes]:

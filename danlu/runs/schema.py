@@ -203,6 +203,7 @@ class Resolved(Row):
         recipe: Every setting, as a tree.
         environment: Versions, commit, platform.
         data_fingerprint: Hash of the data and of the settings that shape it.
+        datasets: Dataset versions that the recipe names, each with its manifest.
         device: Where the work is done: ``cpu``, ``cuda:0`` with its name ...
         dtype: Number format of the computation.
         total_steps: Optimizer steps planned.
@@ -213,6 +214,7 @@ class Resolved(Row):
     recipe: dict[str, Any]
     environment: Environment
     data_fingerprint: str | None = None
+    datasets: list[dict[str, Any]] = []
     device: str | None = None
     dtype: str | None = None
     total_steps: int | None = Field(None, ge=0)

@@ -29,6 +29,7 @@ from danlu.sequences.prepared import PreparedData
 from danlu.sequences.prompts import prepare_prompts
 from danlu.sequences.split import hold_out
 from danlu.sequences.template import ChatTemplate
+from danlu.workshop.data import recipe_sources
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -233,7 +234,13 @@ def load_data(
 
 
 def _sources(sources: Sequence[DataSource]) -> list[Source]:
-    return [Source(**source.reading()) for source in sources]
+    return recipe_sources(sources)[0]
+
+
+def recipe_datasets(recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the manifests of the dataset versions that a recipe names."""
+    _, versions = recipe_sources([*recipe.data.train, *recipe.data.eval])
+    return [version.manifest.model_dump(mode="json") for version in versions]
 
 
 def _reasons(data: PreparedData) -> str:

@@ -10,6 +10,7 @@ Strategies, as ``strategy`` names them: ``none`` (one process), ``ddp``, ``fsdp2
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 import warnings
@@ -110,6 +111,9 @@ def make_accelerator(recipe: Recipe, processes: int) -> Accelerator:
     device = pick_device(recipe.training.device)
     used = chosen_strategy(recipe, processes)
     _must_work(recipe, used, device)
+    if used in ZERO_STAGES:
+        _must_be_first(used)
+    _forget_last_run()
     bfloat16 = pick_dtype(recipe.model.precision, device) == torch.bfloat16
     on_cpu = device.type == "cpu"
     options: dict[str, Any] = {
@@ -124,7 +128,6 @@ def make_accelerator(recipe: Recipe, processes: int) -> Accelerator:
         if not on_cpu and recipe.devices.offload == "all":
             group["backend"] = "cuda:nccl,cpu:gloo"  # the norm of gradients that lie on the host
     elif used in ZERO_STAGES:
-        _must_be_first(used)
         # DeepSpeed 0.19 calls what PyTorch 2.13 has renamed, at every step.
         warnings.filterwarnings("ignore", r".*`torch\.distributed\..*is deprecated", FutureWarning)
         options["deepspeed_plugin"] = DeepSpeedPlugin(
@@ -150,6 +153,15 @@ def make_accelerator(recipe: Recipe, processes: int) -> Accelerator:
             where="devices.strategy",
         )
     return accelerator
+
+
+def close(accelerator: Accelerator) -> None:
+    """Let trackers write what they hold back.
+
+    The processes stay connected, for another run; they part when they exit.
+    """
+    for tracker in accelerator.trackers:
+        tracker.finish()
 
 
 def strategy(accelerator: Accelerator) -> str:
@@ -204,15 +216,25 @@ def prepare(
             where="devices.strategy",
         )
     scoring = module
+    called = {id(parameter): name for name, parameter in scoring.named_parameters()}
+    names = [[called[id(part)] for part in group["params"]] for group in optimizer.param_groups]
     if used == "fsdp2":
         plugin = accelerator.state.fsdp_plugin
         plugin.transformer_cls_names_to_wrap = _layer_classes(scoring, used)
         if scoring.readout is not None and plugin.mixed_precision_policy is not None:
-            _shard_in_float32(scoring.readout, optimizer, plugin)
+            # Not cast: its numbers are compared.
+            fully_shard(scoring.readout, offload_policy=plugin.cpu_offload)
+        # Accelerate finds them again by their addresses, and all empty shares have the same one.
+        for group in optimizer.param_groups:
+            group["params"] = []
     else:
         _fit_zero(scoring, accelerator)
-    model, optimizer = accelerator.prepare(scoring, optimizer)
-    return model, optimizer
+    model, wrapped = accelerator.prepare(scoring, optimizer)
+    if used == "fsdp2":
+        fresh = dict(scoring.named_parameters())
+        for group, own in zip(optimizer.param_groups, names, strict=True):
+            group["params"] = [fresh[name] for name in own]
+    return model, wrapped
 
 
 @contextmanager
@@ -335,6 +357,24 @@ def _must_work(recipe: Recipe, used: str, device: torch.device) -> None:
         )
 
 
+def _forget_last_run() -> None:
+    """Let devices and precision be chosen anew; Accelerate keeps the first choice of a process.
+
+    The connection between the processes stays. It has to be closed before the interpreter goes.
+    """
+    AcceleratorState._reset_state()
+    state = PartialState._shared_state
+    if state.get("distributed_type") == DistributedType.FSDP:  # as set below, on the CPU
+        state["distributed_type"] = DistributedType.MULTI_CPU
+    atexit.unregister(_part)
+    atexit.register(_part)
+
+
+def _part() -> None:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def _must_be_first(used: str) -> None:
     """Say in our words what Accelerate refuses: DeepSpeed cannot be set up twice."""
     state = AcceleratorState._shared_state
@@ -364,17 +404,6 @@ def _fsdp2_plugin(recipe: Recipe, *, bfloat16: bool) -> FullyShardedDataParallel
         mixed_precision_policy=policy if bfloat16 else None,
         cpu_ram_efficient_loading=False,
     )
-
-
-def _shard_in_float32(
-    readout: nn.Module, optimizer: torch.optim.Optimizer, plugin: FullyShardedDataParallelPlugin
-) -> None:
-    """Give a readout a unit of its own, which is not cast: its numbers are compared."""
-    before = list(readout.parameters())
-    fully_shard(readout, offload_policy=plugin.cpu_offload)
-    fresh = {id(old): new for old, new in zip(before, readout.parameters(), strict=True)}
-    for group in optimizer.param_groups:
-        group["params"] = [fresh.get(id(part), part) for part in group["params"]]
 
 
 def _zero_config(recipe: Recipe, stage: int, *, bfloat16: bool) -> dict[str, Any]:
@@ -419,6 +448,8 @@ def _fit_zero(scoring: ScoringModel, accelerator: Accelerator) -> None:
         return
     import deepspeed
 
+    # A layer of which no input has a gradient would be let go before its own gradients are made.
+    unwrapped(scoring.model).enable_input_require_grads()
     # A decoder layer is gathered as a whole, however its parts read their weights.
     plugin.transformer_moe_cls_names = ",".join(_layer_classes(scoring, "zero3"))
     width = unwrapped(scoring.model).get_output_embeddings().weight.shape[1]

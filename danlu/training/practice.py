@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from danlu.config.recipe import Recipe
 from danlu.models.load import pick_dtype
-from danlu.records import Record, Source, read_records
+from danlu.records import Record, read_records
 from danlu.runs import RunDirectory
 from danlu.sequences.prepared import PreparedData
 from danlu.training.policy import PolicyModel
@@ -16,6 +16,7 @@ from danlu.training.rewards import Reward, load_reward
 from danlu.training.rollout_log import RolloutLog
 from danlu.training.rollouts import Sampler, group_size, update_epochs
 from danlu.training.scoring import Packing, ScoringModel
+from danlu.workshop.data import recipe_sources
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -118,7 +119,7 @@ def _notes(recipe: Recipe, policy: PolicyModel) -> tuple[str, ...]:
 
 def _records(recipe: Recipe, *, evaluation: bool) -> list[Record]:
     sources = recipe.data.eval if evaluation else recipe.data.train
-    named = [Source(**source.reading()) for source in sources]
+    named, _ = recipe_sources(sources)
     return list(read_records(named, on_bad_record=recipe.data.on_bad_record))
 
 

@@ -46,8 +46,15 @@ from danlu.runs import (
 from danlu.sequences.prepared import PreparedData
 from danlu.sequences.template import ChatTemplate
 from danlu.training.checkpoint import Checkpoints
-from danlu.training.data import TrainingData, load_data, make_data, must_name_data
+from danlu.training.data import (
+    TrainingData,
+    load_data,
+    make_data,
+    must_name_data,
+    recipe_datasets,
+)
 from danlu.training.devices import (
+    close,
     describe_devices,
     launched_processes,
     loading_device,
@@ -126,6 +133,7 @@ def train(
     notes = Notes(show=progress and accelerator.is_main_process)
     path = Path(recipe.runs_dir) / recipe.name
     with ExitStack() as stack:
+        stack.callback(close, accelerator)
         if accelerator.is_main_process:
             run = (
                 RunDirectory.resume(path)
@@ -276,7 +284,6 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
     run.finish(summary)
     write_report(run.path)
     accelerator.wait_for_everyone()
-    accelerator.end_training()
     return Run(run.path, summary)
 
 
@@ -460,6 +467,7 @@ def _resolved(recipe: Recipe, loop: Loop, data: TrainingData, device: torch.devi
         recipe=recipe.model_dump(),
         environment=collect_environment(),
         data_fingerprint=data.fingerprint,
+        datasets=recipe_datasets(recipe),
         device=str(device),
         dtype=str(pick_dtype(recipe.model.precision, device)).removeprefix("torch."),
         total_steps=loop.total_steps,

@@ -89,6 +89,15 @@ def test_a_dry_run_looks_at_evaluation_data_too(
     assert expected(data) in capsys.readouterr().err
 
 
+def test_training_tells_what_it_passes_over(
+    data: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the model is looked for, which has no weights here."""
+    settings = [f"data.train={data}", f"runs_dir={tmp_path / 'runs'}", f"model.path={model}"]
+    assert run(["train", "sft-lora", *settings, "training.device=cpu"]) == 2
+    assert capsys.readouterr().err.startswith(expected(data))
+
+
 def test_many_files_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     note_passed_over([f"{number}.png" for number in range(1205)])
     assert capsys.readouterr().err == (

@@ -98,3 +98,21 @@ def test_no_predictions_are_zero():
     found, nll = OutputHead(module).weighted_nll(hidden[:0], target[:0], weight[:0])
     assert (found.item(), len(nll)) == (0.0, 0)
     assert len(OutputHead(module).logprobs(hidden[:0], target[:0])) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_chunks_add_up_in_place(dtype):
+    """The matrix's gradient in its number format, scaled by what comes from above, once."""
+    layer, hidden, target, weight = parts(dtype=dtype)
+    nats, _ = OutputHead(layer, None, 1.0).weighted_nll(hidden, target, weight)
+    (nats * 0.25).backward()
+    wide = layer.weight.detach().double().requires_grad_()
+    logits = hidden.detach().double() @ wide.T
+    nll = functional.cross_entropy(logits, target, reduction="none")
+    ((nll * weight).sum() * 0.25).backward()
+    tolerance = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2}[dtype]
+    torch.testing.assert_close(
+        layer.weight.grad.double(), wide.grad, atol=tolerance, rtol=tolerance
+    )
+    with pytest.raises(RuntimeError, match="once"):
+        nats.backward()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from accelerate.state import AcceleratorState
 
 from danlu.config.recipe import Recipe
 
@@ -46,12 +45,6 @@ def write_data(path: Path, records: int = 14) -> Path:
         rows.append({"id": f"r{i}", "task_type": task_type, "messages": messages})
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
     return path
-
-
-@pytest.fixture(autouse=True)
-def accelerator_of_its_own() -> None:
-    """Let each test set up devices and precision anew; Accelerate keeps them for the process."""
-    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture(scope="session")

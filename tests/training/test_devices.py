@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,13 +21,18 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from accelerate.utils import gather_object
 from safetensors.torch import load_file
 
 from danlu.config.recipe import DevicesSection, Recipe
 from danlu.errors import RecipeError
+from danlu.models.load import load_model
+from danlu.objectives import Nll
 from danlu.runs import RunDirectory
-from danlu.training.devices import chosen_strategy, describe_devices, make_accelerator
+from danlu.training.devices import chosen_strategy, describe_devices, make_accelerator, prepare
 from danlu.training.run import train
+from danlu.training.scoring import ScoringModel
+from tests.processes import Apart, apart, train_apart
 from tests.training.test_run import assert_same_weights, losses
 from tests.training.test_stages import write_answers
 
@@ -34,36 +40,29 @@ ROOT = Path(__file__).parents[2]
 
 TRAIN = """
 import sys, yaml
-from accelerate import Accelerator
 from danlu.config.recipe import Recipe
 from danlu.training.run import train
-Accelerator.end_training = lambda self: None  # it takes the process group from the next run
 for file in sys.argv[1:]:
-    if file != "--resume":
-        recipe = Recipe.model_validate(yaml.safe_load(open(file)))
-        train(recipe, resume="--resume" in sys.argv, progress=False)
+    train(Recipe.model_validate(yaml.safe_load(open(file))), progress=False)
 """
 
-SHARES = """
-import sys, json, torch
-from accelerate.utils import gather_object
-from danlu.config.recipe import Recipe
-from danlu.models.load import load_model
-from danlu.objectives import Nll
-from danlu.training.devices import make_accelerator, prepare
-from danlu.training.scoring import ScoringModel
-recipe = Recipe(name="x", training={"device": "cpu"}, devices={"strategy": sys.argv[1]})
-accelerator = make_accelerator(recipe, 2)
-model = load_model(sys.argv[2])
-whole = sum(part.numel() for part in model.parameters())
-optimizer = torch.optim.AdamW(model.parameters())
-prepare(ScoringModel(model, Nll(), 1), optimizer, accelerator)
-held = sum(getattr(p, "ds_tensor", getattr(p, "_local_tensor", p)).numel()
-           for p in model.parameters())
-shares = gather_object([held])
-if accelerator.is_main_process:
-    print(json.dumps([whole, *shares]))
-"""
+
+def tell_shares(strategy: str, folder: str) -> None:
+    """Print how many numbers the model has, and how many of them each process holds."""
+    recipe = Recipe(name="x", training={"device": "cpu"}, devices={"strategy": strategy})
+    accelerator = make_accelerator(recipe, 2)
+    model = load_model(folder)
+    whole = sum(part.numel() for part in model.parameters())
+    optimizer = torch.optim.AdamW(model.parameters())
+    prepare(ScoringModel(model, Nll(), 1), optimizer, accelerator)
+    held = sum(
+        getattr(part, "ds_tensor", getattr(part, "_local_tensor", part)).numel()
+        for part in model.parameters()
+    )
+    shares = gather_object([held])
+    if accelerator.is_main_process:
+        sys.stdout.write(f"shares: {json.dumps([whole, *shares])}\n")
+
 
 needs_deepspeed = pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None,
@@ -107,27 +106,21 @@ def make(tiny_recipe: Make, tmp_path: Path) -> Make:
     return recipe
 
 
-def launch(
-    *recipes: Recipe, processes: int = 2, resume: bool = False, script: str = TRAIN
-) -> subprocess.Popen[bytes]:
-    """Train one recipe after another, in processes that torchrun starts."""
+def launch(*recipes: Recipe) -> subprocess.Popen[bytes]:
+    """Train one recipe after another, in two processes that torchrun starts."""
     folder = Path(recipes[0].runs_dir).parent
     file = folder / "train.py"
-    file.write_text(script)
+    file.write_text(TRAIN)
     names = []
     for recipe in recipes:
         names.append(str(folder / f"{recipe.name}.yaml"))
         Path(names[-1]).write_text(yaml.safe_dump(recipe.model_dump(exclude_unset=True)))
-    return start([str(file), *names, *(["--resume"] if resume else [])], processes, folder)
-
-
-def start(words: list[str], processes: int, folder: Path) -> subprocess.Popen[bytes]:
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     # No GPU: DeepSpeed would take it.
     more = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     with (folder / "log.txt").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, *torchrun, *words],
+            [sys.executable, *torchrun, str(file), *names],
             env={**os.environ, **more},
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -137,14 +130,14 @@ def start(words: list[str], processes: int, folder: Path) -> subprocess.Popen[by
     return process
 
 
-def finish(process: subprocess.Popen[bytes], *, well: bool = True) -> None:
+def finish(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(timeout=280)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    assert (process.returncode == 0) == well, process.log.read_text()
+    assert process.returncode == 0, process.log.read_text()
 
 
 def run_of(recipe: Recipe) -> Path:
@@ -187,20 +180,19 @@ def test_fsdp2_changes_nothing(make):
 def test_zero_changes_nothing(make, strategy, stage):
     train(make(stage, "alone"), progress=False)
     recipe = make(stage, strategy, devices={"strategy": strategy})
-    finish(launch(recipe))
+    train_apart(recipe, processes=2).finish()
     assert_same_run(run_of(recipe), run_of(recipe).with_name("alone"))
 
 
-@pytest.mark.skip(
-    reason="not solved: with a readout in float32 beside bfloat16 layers, fsdp2's processes "
-    "disagree about a collective on gloo"
-)
 def test_fsdp2_computes_in_bfloat16(make):
-    """Weights are gathered in 16 bits and saved in 32; a readout is not rounded."""
+    """Weights are gathered in 16 bits and saved in 32; a readout is not rounded.
+
+    Of its two parameters, weight and bias of one number, the second process holds nothing.
+    """
     sections = {"model": {"precision": "bfloat16"}}
     train(make("reward", "alone", **sections), progress=False)
     recipe = make("reward", "two", devices={"strategy": "fsdp2"}, **sections)
-    finish(launch(recipe))
+    train_apart(recipe, processes=2).finish()
     two, alone = run_of(recipe), run_of(recipe).with_name("alone")
     assert losses(two) == pytest.approx(losses(alone), abs=0.1)
     saved = load_file(two / "model" / "model.safetensors")
@@ -210,33 +202,22 @@ def test_fsdp2_computes_in_bfloat16(make):
 
 @pytest.mark.parametrize("strategy", [FSDP2, ZERO[2]])
 def test_each_process_holds_its_share_of_the_weights(tiny_folder, tmp_path, strategy):
-    script = tmp_path / "shares.py"
-    script.write_text(SHARES)
-    process = start([str(script), strategy, str(tiny_folder)], 2, tmp_path)
-    finish(process)
-    lines = process.log.read_text().splitlines()
-    [(whole, *shares)] = [json.loads(line) for line in lines if line.startswith("[")]
+    log = tmp_path / "log.txt"
+    process = apart(tell_shares, strategy, str(tiny_folder), log=log, processes=2)
+    process.finish()
+    [told] = re.findall("shares: (.*)", log.read_text())
+    whole, *shares = json.loads(told)
     assert sum(shares) >= whole
     assert max(shares) < 0.52 * whole  # a little more than half: shares are filled up
 
 
-def workers(process: subprocess.Popen[bytes]) -> list[int]:
-    """The training processes that torchrun started, by their ids."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [pid for pid in map(int, children) if b"train.py" in _command(pid)]
-
-
-def _command(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
-
-
-def wait_for_step(run: Path, step: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_step(run: Path, step: int, process: Apart) -> None:
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         kept = [int(path.name.removeprefix("step-")) for path in run.glob("checkpoints/step-*")]
         if kept and max(kept) >= step:
             return
-        assert process.poll() is None, process.log.read_text()
+        process.check_running()
         time.sleep(0.01)
     raise AssertionError(f"{run} never came to step {step}")
 
@@ -244,7 +225,6 @@ def wait_for_step(run: Path, step: int, process: subprocess.Popen[bytes]) -> Non
 LONG = {"training": {"epochs": 20}, "checkpoints": {"every_steps": 4}}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 @pytest.mark.parametrize(("strategy", "killed"), [("ddp", 0), ("fsdp2", 1), (*ZERO[1].values, 1)])
 def test_one_of_two_processes_killed_and_resumed_loses_nothing(make, strategy, killed):
     if strategy.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
@@ -252,17 +232,16 @@ def test_one_of_two_processes_killed_and_resumed_loses_nothing(make, strategy, k
     train(make("full", "alone", **LONG), progress=False)
     recipe = make("full", "killed", devices={"strategy": strategy}, **LONG)
     run = run_of(recipe)
-    process = launch(recipe)
+    process = train_apart(recipe, processes=2)
     wait_for_step(run, 12, process)
-    os.kill(workers(process)[killed], signal.SIGKILL)
-    finish(process, well=False)
+    process.kill(killed)
+    assert process.wait()[killed] == -signal.SIGKILL
     reached = max(row.step for row in RunDirectory.open(run).metrics())
     assert 12 <= reached < 60
-    finish(launch(recipe, resume=True))
+    train_apart(recipe, processes=2, resume=True).finish()
     assert_same_run(run, run.with_name("alone"))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 @pytest.mark.parametrize("strategy", [FSDP2, ZERO[1], ZERO[2]])
 def test_a_run_goes_on_with_another_number_of_processes(make, strategy):
     """Begun in one process, gone on with in two, ended in one."""
@@ -270,12 +249,12 @@ def test_a_run_goes_on_with_another_number_of_processes(make, strategy):
     recipe = make("lora", "moved", devices={"strategy": strategy}, **LONG)
     run = run_of(recipe)
     for step, processes in ((4, 1), (20, 2)):
-        process = launch(recipe, processes=processes, resume=step > 4)
+        process = train_apart(recipe, processes=processes, resume=step > 4)
         wait_for_step(run, step, process)
-        for pid in workers(process):
-            os.kill(pid, signal.SIGKILL)
-        finish(process, well=False)
-    finish(launch(recipe, processes=1, resume=True))
+        for number in range(processes):
+            process.kill(number)
+        assert set(process.wait()) == {-signal.SIGKILL}
+    train_apart(recipe, resume=True).finish()
     assert_same_run(run, alone.path)
 
 

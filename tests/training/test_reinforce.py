@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,8 +46,9 @@ from danlu.training.rollout_log import RolloutLog, RolloutRow
 from danlu.training.rollouts import Rollouts, Sampler, longest, roll_out
 from danlu.training.run import train
 from danlu.training.scoring import Packing, ScoringModel
+from tests.processes import train_apart
 from tests.training.conftest import WORDS
-from tests.training.test_run import assert_same_weights, finish, losses, start, wait_for_lines
+from tests.training.test_run import assert_same_weights, losses, wait_for_lines
 
 RULES = """
 def letters(answer, record):
@@ -198,7 +198,7 @@ def test_two_processes_change_nothing(practice, objective):
     sections = {"data": {"eval_share": 0.2}, "training": {"pack_tokens": 40}}
     alone = train(practice(objective, "alone", **sections), progress=False)
     recipe = practice(objective, "two", **sections)
-    finish(start(recipe, launcher=two_processes()))
+    train_apart(recipe, processes=2).finish()
     two = Path(recipe.runs_dir) / "two"
     for split in ("train", "eval"):
         assert losses(two, split) == pytest.approx(losses(alone.path, split), rel=2e-4)
@@ -207,12 +207,6 @@ def test_two_processes_change_nothing(practice, objective):
         ]
         assert counted[0] == counted[1]
     assert_same_weights(two, alone.path, atol=2e-3)
-
-
-def two_processes() -> tuple[str, ...]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    return ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}")
 
 
 @BOTH
@@ -226,15 +220,15 @@ def test_killed_and_resumed_ends_in_the_same_weights(practice, objective):
     }
     if objective == "ppo":
         sections["objective"] = {"kl_weight": 0.2, "kl_target": 1.0}
-    finish(start(practice(objective, "whole", **sections)))
+    train_apart(practice(objective, "whole", **sections)).finish()
     recipe = practice(objective, "killed", **sections)
     run, whole = (Path(recipe.runs_dir) / name for name in ("killed", "whole"))
     for kills, lines in enumerate((2, 12)):
-        process = start(recipe, *(["--resume"] if kills else []))
+        process = train_apart(recipe, resume=kills > 0)
         wait_for_lines(run / "metrics.jsonl", lines, process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    finish(start(recipe, "--resume"))
+        process.kill()
+        assert process.wait() == [-signal.SIGKILL]
+    train_apart(recipe, resume=True).finish()
     assert_same_weights(whole, run)
     for split in ("train", "eval"):
         assert losses(run, split) == losses(whole, split)
@@ -300,10 +294,10 @@ def test_a_reward_that_crashes_ends_every_process(practice, tmp_path):
     with pytest.raises(TrainingError, match=r"record r3: .*KeyError: 'no judge'.*The answer was '"):
         train(recipe, progress=False)
     two = recipe.model_copy(update={"name": "two"})
-    process = start(two, launcher=two_processes())
-    with pytest.raises(AssertionError, match=r"record r3: .*no judge"):
-        finish(process)
+    process = train_apart(two, processes=2)
+    assert process.wait() == [1, 1]
     log = process.log.read_text()
+    assert "no judge" in log
     assert log.count("danlu.errors.TrainingError: record r3") == 2
 
 

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from danlu.errors import RecipeError, RecordError, RunError, TrainingError
 from danlu.runs import RunDirectory
 from danlu.training.run import train
-
-SCRIPT = """
-import sys, yaml
-from danlu.config.recipe import Recipe
-from danlu.training.run import train
-train(Recipe.model_validate(yaml.safe_load(open(sys.argv[1]))), resume="--resume" in sys.argv,
-      progress=False)
-"""
+from tests.processes import Apart, train_apart
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -37,36 +25,6 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 def losses(run: Path, split: str = "train") -> list[float]:
     return [row.loss for row in RunDirectory.open(run).metrics() if row.split == split]
-
-
-def start(recipe, *options: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-    """Train in a process of its own."""
-    folder = Path(recipe.runs_dir).parent
-    script, file = folder / "train.py", folder / f"{recipe.name}.yaml"
-    script.write_text(SCRIPT)
-    file.write_text(yaml.safe_dump(recipe.model_dump(exclude_unset=True)))
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
-    with (folder / "log.txt").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, *launcher, str(script), str(file), *options],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    process.log = folder / "log.txt"
-    return process
-
-
-def finish(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(timeout=150)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    assert process.returncode == 0, process.log.read_text()
 
 
 def assert_same_weights(one: Path, other: Path, **tolerance: float) -> None:
@@ -139,10 +97,7 @@ def test_rows_and_checkpointing_change_nothing(tiny_recipe):
 def test_two_processes_change_nothing(tiny_recipe):
     alone = train(tiny_recipe("alone", data={"eval_share": 0.2}), progress=False)
     recipe = tiny_recipe("two", data={"eval_share": 0.2})
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}")
-    finish(start(recipe, launcher=launcher))
+    train_apart(recipe, processes=2).finish()
     two = Path(recipe.runs_dir) / "two"
     assert losses(two) == pytest.approx(losses(alone.path), rel=2e-4)
     assert losses(two, "eval") == pytest.approx(losses(alone.path, "eval"), rel=2e-4)
@@ -165,27 +120,27 @@ def test_killed_and_resumed_ends_in_the_same_weights(tiny_recipe, method):
         "checkpoints": {"every_steps": 3},
         "evaluation": {"every_steps": 7},
     }
-    finish(start(tiny_recipe("whole", **sections)))
+    train_apart(tiny_recipe("whole", **sections)).finish()
     recipe = tiny_recipe("killed", **sections)
     run = Path(recipe.runs_dir) / "killed"
     for kills, lines in enumerate((1, 17, 40, 71)):
-        process = start(recipe, *(["--resume"] if kills else []))
+        process = train_apart(recipe, resume=kills > 0)
         wait_for_lines(run / "metrics.jsonl", lines, process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        assert process.wait() == [-signal.SIGKILL]
         assert RunDirectory.open(run).state() == "interrupted"
-    finish(start(recipe, "--resume"))
+    train_apart(recipe, resume=True).finish()
     assert_same_weights(Path(recipe.runs_dir) / "whole", run)
     assert losses(run) == losses(Path(recipe.runs_dir) / "whole")
     assert losses(run, "eval") == losses(Path(recipe.runs_dir) / "whole", "eval")
 
 
-def wait_for_lines(file: Path, lines: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_lines(file: Path, lines: int, process: Apart) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if file.exists() and file.read_bytes().count(b"\n") >= lines:
             return
-        assert process.poll() is None, process.log.read_text()
+        process.check_running()
         time.sleep(0.005)
     raise AssertionError(f"{file} never had {lines} lines")
 
@@ -194,16 +149,16 @@ def test_sigterm_leaves_at_a_steps_end_and_can_be_resumed(tiny_recipe):
     sections = {"training": {"epochs": 60}}
     recipe = tiny_recipe("stopped", **sections)
     run = Path(recipe.runs_dir) / "stopped"
-    process = start(recipe)
+    process = train_apart(recipe)
     wait_for_lines(run / "metrics.jsonl", 5, process)
-    process.send_signal(signal.SIGTERM)
-    finish(process)
+    process.kill(how=signal.SIGTERM)
+    process.finish()
     directory = RunDirectory.open(run)
     assert directory.state() == "interrupted"
     steps = [row.step for row in directory.metrics()]
     assert steps[-1] < 240
     assert [path.name for path in (run / "checkpoints").glob("step-*")] == [f"step-{steps[-1]:08d}"]
-    finish(start(recipe, "--resume"))
+    train_apart(recipe, resume=True).finish()
     assert [row.step for row in directory.metrics()] == list(range(1, 241))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ import pytest
 from danlu.errors import RecordError, TrainingError
 from danlu.runs import RunDirectory
 from danlu.training.run import train
+from tests.processes import train_apart
 from tests.training.conftest import WORDS
-from tests.training.test_run import assert_same_weights, finish, losses, start, wait_for_lines
+from tests.training.test_run import assert_same_weights, losses, wait_for_lines
 
 PREFERENCES = ("dpo", "kto", "orpo", "simpo", "cpo")
 OBJECTIVES = ("reward", *PREFERENCES)
@@ -109,10 +109,7 @@ def test_two_processes_change_nothing(stage, objective):
     sections = {"data": {"eval_share": 0.2}, "training": {"pack_tokens": 40, "epochs": 1}}
     alone = train(stage(objective, "alone", **sections), progress=False)
     recipe = stage(objective, "two", **sections)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}")
-    finish(start(recipe, launcher=launcher))
+    train_apart(recipe, processes=2).finish()
     two = Path(recipe.runs_dir) / "two"
     assert losses(two) == pytest.approx(losses(alone.path), rel=2e-4)
     assert losses(two, "eval") == pytest.approx(losses(alone.path, "eval"), rel=2e-4)
@@ -149,15 +146,15 @@ def test_killed_and_resumed_ends_in_the_same_weights(stage, objective):
         "training": {"epochs": 30},
         "checkpoints": {"every_steps": 3},
     }
-    finish(start(stage(objective, "whole", **sections)))
+    train_apart(stage(objective, "whole", **sections)).finish()
     recipe = stage(objective, "killed", **sections)
     run = Path(recipe.runs_dir) / "killed"
     for kills, lines in enumerate((1, 20)):
-        process = start(recipe, *(["--resume"] if kills else []))
+        process = train_apart(recipe, resume=kills > 0)
         wait_for_lines(run / "metrics.jsonl", lines, process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    finish(start(recipe, "--resume"))
+        process.kill()
+        assert process.wait() == [-signal.SIGKILL]
+    train_apart(recipe, resume=True).finish()
     whole = Path(recipe.runs_dir) / "whole"
     assert_same_weights(whole, run)
     assert losses(run) == losses(whole)

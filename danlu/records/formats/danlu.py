@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -42,6 +43,11 @@ def parse(row: dict[str, Any]) -> Parts:
     if source is not None and not isinstance(source, str):
         raise RecordError(f"'source' is {kind(source)}; it must be text.")
     meta = row.pop("meta", None)
+    if isinstance(meta, str):  # As tables hold it.
+        try:
+            meta = json.loads(meta)
+        except ValueError as error:
+            raise RecordError(f"'meta' is text that is not JSON: {error}.") from error
     if meta is not None and not isinstance(meta, dict):
         raise RecordError(f"'meta' is {kind(meta)}; it must be an object.")
     responses = take_list(row, "responses")

@@ -1,0 +1,41 @@
+"""The options by which commands choose records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from danlu.workshop.choice import Choice
+
+Ids = Annotated[
+    list[str] | None, typer.Option("--id", help="The record of this id; may be given again.")
+]
+TaskTypes = Annotated[
+    list[str] | None,
+    typer.Option("--task-type", "-t", help="Of this task type, or of a pattern as math/*."),
+]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="With this tag; may be given again.")]
+Text = Annotated[
+    str | None,
+    typer.Option(help="Containing this; case, width and traditional characters do not count."),
+]
+MinLength = Annotated[int | None, typer.Option(min=0, help="At least so many characters.")]
+MaxLength = Annotated[int | None, typer.Option(min=0, help="At most so many characters.")]
+
+
+def choice_of(
+    ids: list[str] | None,
+    task_types: list[str] | None,
+    tags: list[str] | None,
+    text: str | None,
+    min_length: int | None,
+    max_length: int | None,
+) -> Choice:
+    """Return what the options choose."""
+    from danlu.workshop.choice import Choice
+
+    return Choice(
+        tuple(ids or ()), tuple(task_types or ()), tuple(tags or ()), text, min_length, max_length
+    )

@@ -1,0 +1,122 @@
+"""``danlu data drop``, ``tag`` and ``retype``: edits by hand, with the ledger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from danlu.cli.data.choosing import Ids, MaxLength, MinLength, Tags, TaskTypes, Text, choice_of
+from danlu.cli.data.common import AsJson, Data, Name, StorePath, apply_and_tell
+
+if TYPE_CHECKING:
+    from danlu.workshop.choice import Choice
+
+DROP_EPILOG = """\b
+Examples:
+  danlu data drop mine --id 4f1d -n mine
+  danlu data drop mine --text 'as an AI language model' --reason refusals -n mine
+"""
+TAG_EPILOG = """\b
+Examples:
+  danlu data tag mine --add robustness --text 'helo' -n mine
+  danlu data tag mine --remove draft --task-type 'math/*' -n mine
+"""
+RETYPE_EPILOG = """\b
+Examples:
+  danlu data retype mine math/sums --id 4f1d --id 77aa -n mine
+  danlu data retype mine code/python --task-type unlabelled/code -n mine
+"""
+
+
+def drop(
+    data: Data,
+    ids: Ids = None,
+    task_type: TaskTypes = None,
+    tag: Tags = None,
+    text: Text = None,
+    min_length: MinLength = None,
+    max_length: MaxLength = None,
+    reason: Annotated[str, typer.Option(help="Why; stands in the ledger.")] = "",
+    name: Name = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Leave out the records chosen."""
+    from danlu.workshop.edits import Drop
+
+    choice = _chosen(choice_of(ids, task_type, tag, text, min_length, max_length))
+    apply_and_tell(Drop(choice, reason), data, store=store, name=name, as_json=as_json)
+
+
+def tag(
+    data: Data,
+    add: Annotated[
+        list[str] | None, typer.Option(help="A tag that they get; may be given again.")
+    ] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option(help="A tag that they lose; may be given again.")
+    ] = None,
+    ids: Ids = None,
+    task_type: TaskTypes = None,
+    tag: Tags = None,
+    text: Text = None,
+    min_length: MinLength = None,
+    max_length: MaxLength = None,
+    name: Name = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tag the records chosen, or all; robustness protects a record from cleaning."""
+    from danlu.workshop.edits import Tag
+
+    if not add and not remove:
+        raise typer.BadParameter("say --add TAG or --remove TAG")
+    choice = choice_of(ids, task_type, tag, text, min_length, max_length)
+    operation = Tag(choice, tuple(add or ()), tuple(remove or ()))
+    apply_and_tell(operation, data, store=store, name=name, as_json=as_json)
+
+
+def retype(
+    data: Data,
+    new: Annotated[str, typer.Argument(metavar="TASK_TYPE", help="What they become: area/skill.")],
+    ids: Ids = None,
+    task_type: TaskTypes = None,
+    tag: Tags = None,
+    text: Text = None,
+    min_length: MinLength = None,
+    max_length: MaxLength = None,
+    name: Name = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give the records chosen another task type; it must be in the dataset's taxonomy."""
+    from danlu.cli.data.common import open_store
+    from danlu.errors import StoreError
+    from danlu.workshop.data import named_version
+    from danlu.workshop.edits import Retype
+
+    choice = _chosen(choice_of(ids, task_type, tag, text, min_length, max_length))
+    version = named_version(open_store(store), data)
+    taxonomy = version.taxonomy if version else None
+    if taxonomy and new not in taxonomy.skills:
+        raise StoreError(f"the task type {new!r} is not in the taxonomy.{taxonomy.hint(new)}")
+    apply_and_tell(Retype(choice, new), data, store=store, name=name, as_json=as_json)
+
+
+def _chosen(choice: Choice) -> Choice:
+    """Refuse a choice of everything.
+
+    Raises:
+        BadParameter: If nothing says which records are meant.
+    """
+    if choice.is_everything:
+        raise typer.BadParameter("say which records: --id, --task-type, --tag, --text or a length")
+    return choice
+
+
+def register(group: typer.Typer) -> None:
+    """Add the commands."""
+    group.command("drop", epilog=DROP_EPILOG)(drop)
+    group.command("tag", epilog=TAG_EPILOG)(tag)
+    group.command("retype", epilog=RETYPE_EPILOG)(retype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from danlu.errors import RecipeError, RunError
 from danlu.models.load import load_model
 from danlu.runs import RunDirectory
 from danlu.training.run import train
+from tests.processes import train_apart
 from tests.tiny_models import tiny_llama
-from tests.training.test_run import assert_same_weights, finish, losses, start
+from tests.training.test_run import assert_same_weights, losses
 
 
 @pytest.fixture(scope="session")
@@ -92,10 +92,7 @@ def test_two_processes_change_nothing(distil):
     sections = {"training": {"epochs": 1}}
     alone = train(distil("alone", **sections), progress=False)
     recipe = distil("two", **sections)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}")
-    finish(start(recipe, launcher=launcher))
+    train_apart(recipe, processes=2).finish()
     two = Path(recipe.runs_dir) / "two"
     for split in ("train", "eval"):
         assert losses(two, split) == pytest.approx(losses(alone.path, split), rel=2e-4)

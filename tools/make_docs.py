@@ -32,6 +32,7 @@ NOTICE = "<!-- Made by tools/make_docs.py (`make docs`); edit the program instea
 EXAMPLES = {
     "": "name: my-run",
     "model": "model:\n  path: builtin:smollm2-135m-instruct",
+    "model.rope": "model:\n  rope: {type: yarn, factor: 2}\nsequences:\n  max_length: 16384",
     "data": "data:\n  train:\n  - my.jsonl\n  - path: faq.csv\n    task_type: support/faq\n"
     "    columns: {prompt: question, completion: answer}\n  eval_share: 0.05",
     "data.mix": "data:\n  mix:\n    by: area\n    targets: {general: 0.25}\n    repeats: 3",

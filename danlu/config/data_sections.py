@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from danlu.config.rope_section import RopeSection
 from danlu.config.section import PRACTICE, Section, setting
 
 
@@ -29,6 +30,7 @@ class ModelSection(Section):
     new_tokens: list[str] = setting(
         [], "Special tokens to add; they start as the mean of all embeddings and are trained."
     )
+    rope: RopeSection = Field(default_factory=RopeSection)
     attention: Literal["auto", "forest", "rows"] = setting(
         "auto", "How packs are computed; auto takes the forest where the model's layers allow it."
     )

@@ -167,6 +167,11 @@ def _annotated_fields(section: BaseModel, names: Sequence[str], indent: str) -> 
         reads = getattr(section, "reads", None)
         if not given and reads is not None and not reads(name):
             continue  # it does nothing with the method or objective that was chosen
+        if _is_section(inner := getattr(section, name)):
+            about = (type(inner).__doc__ or "").splitlines()[0]
+            below = _annotated_fields(inner, list(type(inner).model_fields), "  ")
+            lines += [*_comment(about), f"{'' if given else '#'}{name}:", *below.splitlines()]
+            continue
         row = _setting(name, field, getattr(section, name), given)
         lines += _comment(f"{row.meaning} ({_type_and_default(row)})")
         if row.type == "list of sources" and name == "train":

@@ -222,7 +222,11 @@ def _with_paths_from(recipe: Recipe, folder: Path) -> Recipe:
     # A template may be a shipped name, which must not become a folder that is called the same.
     is_file = (model.template or "").endswith(".jinja")
     files = ["path", "tokenizer", *(["template"] if is_file else [])]
-    update = {"data": data.model_copy(update=sources), "model": moved(model, files)}
+    update = {
+        "data": data.model_copy(update=sources),
+        "model": moved(model, files),
+        "objective": moved(recipe.objective, ["teacher"]),
+    }
     return recipe.model_copy(
         update={name: update[name] for name in recipe.model_fields_set & set(update)}
     )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from danlu.models.head import OutputHead, WeightedNll
+from danlu.objectives.distil import TopTokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,28 @@ class Answers:
 
 
 @dataclass(frozen=True, eq=False)
+class Teacher:
+    """What a teacher says of S predictions: its states, or what was kept of its distributions.
+
+    Attributes:
+        said: Hidden states ``(S, E)`` with the head that turns them into logits, a chunk at a time;
+            or its likeliest tokens.
+        vocabulary: How many leading tokens both models know; padding lies behind.
+    """
+
+    said: tuple[Tensor, OutputHead] | TopTokens
+    vocabulary: int
+
+    @torch.no_grad()
+    def of(self, part: slice) -> Tensor | TopTokens:
+        """Return logits ``(C, vocabulary)`` of some predictions, or their likeliest tokens."""
+        if isinstance(self.said, TopTokens):
+            return TopTokens(self.said.ids_CK[part], self.said.logprobs_CK1[part])
+        hidden_SE, head = self.said
+        return head.frozen_logits(hidden_SE[part])[:, : self.vocabulary]
+
+
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """The predictions of a pack, with the hidden states that make them.
 
@@ -56,6 +79,7 @@ class Predictions:
         head: Turns hidden states into scores; None for a model that predicts no tokens.
         answers: The pack's branches, for objectives that compare them.
         baseline: ``()``: what a whole step has in common (``kto``); None without.
+        teacher: What a teacher says of each prediction (``distil``); None without.
     """
 
     hidden_SD: Tensor
@@ -67,6 +91,7 @@ class Predictions:
     head: OutputHead | None
     answers: Answers
     baseline: Tensor | None = None
+    teacher: Teacher | None = None
 
     @property
     def token_head(self) -> OutputHead:

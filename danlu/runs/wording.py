@@ -402,6 +402,14 @@ METRICS: dict[str, Metric] = {
         rising=False,
         headline=True,
     ),
+    "distil.perplexity": Metric(
+        title="Perplexity",
+        meaning="Among how many tokens, were they equally likely, the student chooses on the "
+        "data's own answers: e to the power of the nll.",
+        watch="It may rise a little while the divergence falls: the teacher says things otherwise.",
+        rising=False,
+        headline=True,
+    ),
 }
 """By name, or by objective and name where an objective's number means something of its own. Their
 order is that of the page."""
@@ -416,6 +424,8 @@ LOSS_NOTES: dict[str, str] = {
     "classify": "Nats per label; guessing is the logarithm of the classes (two: 0.693).",
     "ppo": "The price of KL less the mean reward: it falls as answers earn more.",
     "grpo": "The price of KL less the mean reward: it falls as answers earn more.",
+    "distil": "Divergence from the teacher, times the temperature squared, mixed with nll by "
+    "objective.nll_weight; nats per token.",
 }
 """What a loss that is not plain nll says; compare it only between runs of the same settings."""
 

@@ -102,7 +102,7 @@ def load_classifier(
             "another objective. Name a run of objective classify.",
             where=str(source.path),
         )
-    options = {"trust_remote_code": trust_remote_code, "progress": progress}
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "progress": progress}
     tokenizer = load_tokenizer(source, **options)
     model = load_model(source, dtype=pick_dtype(precision, place), device=place, **options)
     return Classifier(model, head, tokenizer)

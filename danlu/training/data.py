@@ -89,6 +89,7 @@ def run_fingerprint(
         [source.share for source in recipe.data.train],
         recipe.model.path,
         recipe.model.new_tokens,
+        *([recipe.model.rope.given()] if recipe.model.rope.given() else []),
         recipe.sequences.model_dump(),
         recipe.tuning.model_dump(),
         recipe.objective.model_dump(),

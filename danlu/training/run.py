@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,13 +14,14 @@ from accelerate import Accelerator
 from torch import nn
 
 from danlu.config import recipe_text as as_text
-from danlu.config.recipe import WITH_ROLLOUTS, Recipe
+from danlu.config.recipe import WITH_ROLLOUTS, WITH_TEACHER, Recipe
 from danlu.errors import RecipeError, TrainingError
 from danlu.models.adapters import has_adapter, unwrapped
 from danlu.models.forest_support import use_forest_attention
 from danlu.models.fused import fuse_layers
 from danlu.models.load import load_for_tuning, load_tokenizer, pick_dtype
 from danlu.models.readout import Readout
+from danlu.models.rope import length_notes
 from danlu.models.save import save_model
 from danlu.models.tokens import add_tokens
 from danlu.models.tuning import (
@@ -34,6 +33,7 @@ from danlu.models.tuning import (
 )
 from danlu.models.tuning_continue import continued
 from danlu.objectives import Objective, build_objective
+from danlu.objectives.imitation import Imitation
 from danlu.runs import (
     Dropped,
     Resolved,
@@ -84,6 +84,9 @@ from danlu.training.rewards import must_name_reward
 from danlu.training.samples import after_samples, answer, before_samples, questions
 from danlu.training.scores import score_rows
 from danlu.training.scoring import Packing, ScoringModel
+from danlu.training.stopping import stop_asked
+from danlu.training.taught import taught
+from danlu.training.teacher import must_name_teacher
 from danlu.training.trackers import check_trackers, start_trackers
 
 if TYPE_CHECKING:
@@ -131,6 +134,8 @@ def train(
     must_name_data(recipe)
     if recipe.objective.name in WITH_ROLLOUTS:
         must_name_reward(recipe)
+    if recipe.objective.name in WITH_TEACHER:
+        must_name_teacher(recipe)
     check_trackers(recipe.logging.trackers)
     accelerator = _accelerator(recipe)
     notes = Notes(show=progress and accelerator.is_main_process)
@@ -171,6 +176,13 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
     notes.say(*(template.notes if template else ()))
     data = _data(recipe, accelerator, run, tokenizer, template, notes)
     objective = fitted(build_objective(recipe.objective), data.train)
+    teacher = None
+    if isinstance(objective, Imitation):
+        here = run.path / "prepared"
+        pack_tokens = _pack_tokens(recipe, device)
+        data, teacher = taught(
+            recipe, data, objective.distil, tokenizer, pack_tokens, accelerator, here, notes
+        )
     place = loading_device(accelerator)
     model, packing = _model(recipe, objective, device, place, tokenizer, new_token_ids, notes)
     readout = make_readout(objective, model)
@@ -179,7 +191,7 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
     moving = sum(parameter.numel() for parameter in parameters.values())
     notes.say(f"{moving:,} of {total:,} parameters move ({moving / total:.2%}), on {device}")
     notes.say(*describe_devices(recipe, accelerator))
-    scoring = ScoringModel(model, objective, len(data.train.channels), readout)
+    scoring = ScoringModel(model, objective, len(data.train.channels), readout, teacher)
     practice: Practice | None = None
     whole: nn.Module = scoring
     if objective.reads == "prompts":
@@ -406,8 +418,10 @@ def _model(
         dtype=pick_dtype(recipe.model.precision, device),
         device=place,
         trust_remote_code=recipe.model.trust_remote_code,
+        rope=recipe.model.rope,
     )
     check_model(model, recipe)
+    notes.say(*length_notes(unwrapped(model).config, recipe.sequences.max_length))
     reason = "the recipe asks for rows" if recipe.model.attention == "rows" else None
     reason = reason or forest_obstacle(recipe.tuning) or use_forest_attention(unwrapped(model))
     if reason and recipe.model.attention == "forest":
@@ -422,13 +436,17 @@ def _model(
     fuse_layers(model)
     if recipe.training.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
-    default = PACK_TOKENS_CPU if device.type == "cpu" else PACK_TOKENS_GPU
     packing = Packing(
-        recipe.training.pack_tokens or default,
+        _pack_tokens(recipe, device),
         forest=reason is None,
         whole_records=objective.whole_records,
     )
     return model, packing
+
+
+def _pack_tokens(recipe: Recipe, device: torch.device) -> int:
+    default = PACK_TOKENS_CPU if device.type == "cpu" else PACK_TOKENS_GPU
+    return recipe.training.pack_tokens or default
 
 
 def _run(loop: Loop, notes: Notes, practice: Practice | None) -> bool:
@@ -440,33 +458,11 @@ def _run(loop: Loop, notes: Notes, practice: Practice | None) -> bool:
         loop.watchers.append(start_trackers(loop.recipe, loop.accelerator, done))
         notes.say(f"tracked by {', '.join(trackers)}")
     with ExitStack() as stack:
-        loop.should_stop = stack.enter_context(_stop_asked(notes))
+        loop.should_stop = stack.enter_context(stop_asked(notes))
         if notes.show:
             display = TrainingProgress(loop.total_steps, done, notes.console)
             loop.watchers.append(stack.enter_context(display.showing()))
         return run_loop(loop) if practice is None else run_reinforce(loop, practice)
-
-
-@contextmanager
-def _stop_asked(notes: Notes) -> Iterator[Any]:
-    """Turn the first Ctrl-C or SIGTERM into a stop at the step's end; the second stops at once."""
-    asked: list[int] = []
-
-    def remember(number: int, _: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-        notes.say("stopping at the end of this step; once more stops at once")
-
-    try:
-        before = {s: signal.signal(s, remember) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: the caller has the signals
-        before = {}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _resolved(recipe: Recipe, loop: Loop, data: TrainingData, device: torch.device) -> Resolved:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from danlu.models.attention import ForestLayout
 from danlu.models.encoders import encoder_states, is_encoder
 from danlu.models.head import OutputHead
 from danlu.models.readout import Readout, pooled
-from danlu.objectives import Answers, Objective, Predictions
+from danlu.objectives import Answers, Objective, Predictions, Teacher
 from danlu.sequences.branch import Branch
 from danlu.sequences.forest import Pack, build_packs, build_rows
 
@@ -42,6 +42,13 @@ class Packing:
         return build_rows(branches, self.pack_tokens, whole_records=whole)
 
 
+class Teaches(Protocol):
+    """Whoever says something of a pack's predictions: see ``danlu.training.teacher``."""
+
+    def of(self, pack: Pack, branches: Sequence[Branch]) -> Teacher:
+        """Return what there is to learn from, one row per prediction."""
+
+
 class ScoringModel(nn.Module):
     """A causal language model, or an encoder, that scores packs.
 
@@ -53,6 +60,8 @@ class ScoringModel(nn.Module):
         objective: Makes a loss of scored predictions.
         channels: How many task types there are.
         readout: Reads numbers off a branch, where the objective asks for them.
+        teacher: Says what the predictions should be, where the objective asks for it; no part of
+            the module, so that nothing trains, shares out or saves it.
     """
 
     def __init__(
@@ -61,12 +70,14 @@ class ScoringModel(nn.Module):
         objective: Objective,
         channels: int,
         readout: Readout | None = None,
+        teacher: Teaches | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.readout = readout
         self.objective = objective
         self.channels = channels
+        self.teacher = teacher
 
     @property
     def base(self) -> Any:
@@ -138,6 +149,7 @@ class ScoringModel(nn.Module):
             head=None if is_encoder(base.config) else OutputHead.of(base),
             answers=answers,
             baseline=baseline,
+            teacher=None if self.teacher is None else self.teacher.of(pack, branches),
         )
 
 

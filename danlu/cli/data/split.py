@@ -14,8 +14,8 @@ Examples:
   danlu data split mine --name mine
   danlu data split mine --share 0.1 --seed 3 --name mine
 
-Makes the datasets NAME-train and NAME-eval. Records of one prompt, of nearly the same one (--near), or
-of one conversation (by id in meta, or where one goes on from another), stay on one side.
+Makes the datasets NAME-train and NAME-eval. Records of one prompt, of nearly the same one (--near),
+or of one conversation (by id in meta, or where one goes on from another), stay on one side.
 """
 
 

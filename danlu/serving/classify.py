@@ -124,8 +124,8 @@ class Classifier:
         from danlu.models.forest_support import use_forest_attention
         from danlu.sequences.template import ChatTemplate
         from danlu.sequences.texts import TextEncoder
-        from danlu.training.run import PACK_TOKENS_CPU, PACK_TOKENS_GPU
         from danlu.training.scoring import Packing
+        from danlu.training.setup import PACK_TOKENS_CPU, PACK_TOKENS_GPU
 
         model.requires_grad_(False)
         self.model = model

@@ -12,6 +12,7 @@ import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,81 +129,21 @@ def make_data(
         TrainingError: If nothing is left to train on.
         RecordError: If a source cannot be read.
     """
-    reads = build_objective(recipe.objective).reads
-    kept = _SampleTaker(recipe.samples.from_data if reads != "classes" else 0)
-    labelled = None
-    if reads == "classes":
-        labelled = LabelledData(recipe, tokenizer, template, directory)
-    counts = []
-
-    def prepared(name: str, sources: Sequence[DataSource]) -> tuple[PreparedData, _SourceNumbers]:
-        reading = read_records(
-            _sources(sources), on_bad_record=recipe.data.on_bad_record, rejected=rejected
-        )
-        numbers = _SourceNumbers()
-        counted = (lambda count: progress(name, count)) if progress else None
-        if labelled is not None:
-            made = labelled.prepare(
-                "eval" if name == "eval" else "train",
-                numbers.watch(reading),
-                directory / name if directory else None,
-                counted,
-            )
-        elif reads == "prompts":
-            assert template is not None
-            made = prepare_prompts(
-                kept.watch(name, numbers.watch(reading)),
-                tokenizer,
-                template,
-                recipe.sequences,
-                recipe.rollouts.max_new_tokens,
-                directory=directory / name if directory else None,
-                on_progress=counted,
-            )
-        else:
-            made = prepare(
-                kept.watch(name, numbers.watch(reading)),
-                tokenizer,
-                template,
-                recipe.sequences,
-                documents=recipe.sequences.documents,
-                answers=reads if reads == "compared" or reads == "judged" else None,
-                directory=directory / name if directory else None,
-                on_progress=counted,
-            )
-        counts.append(reading.rejected_count)
-        return made, numbers
-
     if rejected:
         rejected.unlink(missing_ok=True)  # both readings append to it
-    share, seed = recipe.data.eval_share, recipe.training.seed
-    shares = wanted_shares([source.share for source in recipe.data.train])
-    mixes = any(one is not None for one in shares)
-    thinned = 0
-    train, numbers = prepared("all" if share or mixes else "train", recipe.data.train)
-    if mixes and len(train):
-        chosen = mixed_records(train, numbers.of(train), shares, seed)
-        thinned = len(train) - len(chosen)
-        mixed = "mixed" if share else "train"
-        place = directory / mixed if directory else None
-        train = train.subset(chosen, with_drops=True, directory=place)
-    held_out = prepared("eval", recipe.data.eval)[0] if recipe.data.eval else None
-    if share:
-        train, held_out = hold_out(train, share, seed, directory=directory)
-    if directory:
-        for scratch in ("all", "mixed"):
-            shutil.rmtree(directory / scratch, ignore_errors=True)
+    reader = _Reader(recipe, tokenizer, template, directory, rejected, progress)
+    train, held_out, thinned = _parts(reader, recipe, directory)
     if not len(train):
         raise TrainingError(f"no record is left to train on: {_reasons(train)}", where="data.train")
-    if labelled is not None:
-        train = replace(train, labels=labelled.labels("train"))
+    if reader.labelled is not None:
+        train = replace(train, labels=reader.labelled.labels("train"))
         if held_out is not None:
-            held_out = replace(held_out, labels=labelled.labels("eval"))
+            held_out = replace(held_out, labels=reader.labelled.labels("eval"))
     data = TrainingData(
         train,
         held_out if held_out is not None and len(held_out) else None,
-        kept.samples(),
-        sum(counts),
+        reader.kept.samples(),
+        reader.rejected_count,
         thinned,
         run_fingerprint(recipe, tokenizer, template),
     )
@@ -215,6 +156,33 @@ def make_data(
         }
         (directory / "prepared.json").write_text(json.dumps(about), "utf-8")  # last: it says whole
     return data
+
+
+def _parts(
+    reader: _Reader, recipe: Recipe, directory: Path | None
+) -> tuple[PreparedData, PreparedData | None, int]:
+    """Prepare, mix and hold out.
+
+    Returns:
+        What is trained on, what is held out, and how many records the mix leaves out.
+    """
+    share, seed = recipe.data.eval_share, recipe.training.seed
+    shares = wanted_shares([source.share for source in recipe.data.train])
+    mixes = any(one is not None for one in shares)
+    thinned = 0
+    train, numbers = reader.prepare("all" if share or mixes else "train", recipe.data.train)
+    if mixes and len(train):
+        chosen = mixed_records(train, numbers.of(train), shares, seed)
+        thinned = len(train) - len(chosen)
+        place = directory / ("mixed" if share else "train") if directory else None
+        train = train.subset(chosen, with_drops=True, directory=place)
+    held_out = reader.prepare("eval", recipe.data.eval)[0] if recipe.data.eval else None
+    if share:
+        train, held_out = hold_out(train, share, seed, directory=directory)
+    if directory:
+        for scratch in ("all", "mixed"):
+            shutil.rmtree(directory / scratch, ignore_errors=True)
+    return train, held_out, thinned
 
 
 def load_data(
@@ -253,6 +221,82 @@ def load_data(
         about["thinned"],
         about["fingerprint"],
     )
+
+
+class _Reader:
+    """Reads sources and prepares their records as the objective takes them.
+
+    Attributes:
+        kept: A few records to show answers of.
+        labelled: The classes of the records, where classes are learned.
+        rejected_count: Rows so far that were not records.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        tokenizer: PreTrainedTokenizerBase,
+        template: ChatTemplate | None,
+        directory: Path | None,
+        rejected: Path | None,
+        progress: Progress | None,
+    ) -> None:
+        self._recipe = recipe
+        self._tokenizer = tokenizer
+        self._template = template
+        self._directory = directory
+        self._rejected = rejected
+        self._progress = progress
+        self._reads = build_objective(recipe.objective).reads
+        has_classes = self._reads == "classes"
+        self.kept = _SampleTaker(0 if has_classes else recipe.samples.from_data)
+        self.labelled = (
+            LabelledData(recipe, tokenizer, template, directory) if has_classes else None
+        )
+        self.rejected_count = 0
+
+    def prepare(
+        self, name: str, sources: Sequence[DataSource]
+    ) -> tuple[PreparedData, _SourceNumbers]:
+        """Prepare the records of sources under a name; also say which source each came from."""
+        reading = read_records(
+            _sources(sources),
+            on_bad_record=self._recipe.data.on_bad_record,
+            rejected=self._rejected,
+        )
+        numbers = _SourceNumbers()
+        made = self._prepared(name, self.kept.watch(name, numbers.watch(reading)))
+        self.rejected_count += reading.rejected_count
+        return made, numbers
+
+    def _prepared(self, name: str, records: Iterable[Record]) -> PreparedData:
+        recipe, progress = self._recipe, self._progress
+        place = self._directory / name if self._directory else None
+        counted = partial(progress, name) if progress else None
+        if self.labelled is not None:
+            part = "eval" if name == "eval" else "train"
+            return self.labelled.prepare(part, records, place, counted)
+        if self._reads == "prompts":
+            assert self._template is not None
+            return prepare_prompts(
+                records,
+                self._tokenizer,
+                self._template,
+                recipe.sequences,
+                recipe.rollouts.max_new_tokens,
+                directory=place,
+                on_progress=counted,
+            )
+        return prepare(
+            records,
+            self._tokenizer,
+            self._template,
+            recipe.sequences,
+            documents=recipe.sequences.documents,
+            answers=self._reads if self._reads in ("compared", "judged") else None,
+            directory=place,
+            on_progress=counted,
+        )
 
 
 def _sources(sources: Sequence[DataSource]) -> list[Source]:

@@ -23,8 +23,8 @@ from danlu.training.data import TrainingData, make_data, must_name_data
 from danlu.training.labelled import chat_template
 from danlu.training.mixing import mix_lines, record_order
 from danlu.training.order import RecordOrder
-from danlu.training.run import PACK_TOKENS_CPU, PACK_TOKENS_GPU
 from danlu.training.scoring import Packing
+from danlu.training.setup import pack_tokens
 from danlu.training.teacher import must_name_teacher, shared_vocabulary
 from danlu.training.trackers import check_trackers
 
@@ -126,9 +126,8 @@ def dry_run(recipe: Recipe) -> Plan:
     notes = length_notes(whole_config, recipe.sequences.max_length)
     config = whole_config.get_text_config()
     settings = recipe.training
-    default = PACK_TOKENS_CPU if device.type == "cpu" else PACK_TOKENS_GPU
     packing = Packing(
-        settings.pack_tokens or default,
+        pack_tokens(recipe, device),
         forest=recipe.model.attention != "rows",
         whole_records=build_objective(recipe.objective).whole_records,
     )

@@ -35,7 +35,7 @@ ENCODER_METHODS = ("full", "lora")
 
 
 def chat_template(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> ChatTemplate | None:
-    """Load the chat template; None where texts are classified by a model that has none.
+    """Load the chat template; None where there are only texts, and the model has none.
 
     Raises:
         TemplateError: If there is none and there has to be, or it cannot be used.
@@ -47,8 +47,9 @@ def chat_template(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> ChatTem
             "does nothing with objective classify, which answers nothing: remove it.",
             where="samples.prompts",
         )
-    may_be_plain = recipe.objective.name == "classify" and model.template is None
-    if may_be_plain and not tokenizer.chat_template:
+    only_texts = recipe.objective.name == "classify" or recipe.sequences.documents
+    asked = bool(recipe.samples.prompts)
+    if only_texts and not asked and model.template is None and not tokenizer.chat_template:
         return None
     return ChatTemplate.load(tokenizer, model.template, model.template_options)
 

@@ -229,7 +229,7 @@ def test_stopped_and_resumed_ends_in_the_same_head(stage, monkeypatch):
         def stop(_: Any) -> Any:
             yield StopAfter()
 
-        patch.setattr(run_module, "_stop_asked", stop)
+        patch.setattr(run_module, "stop_asked", stop)
         assert train(recipe, progress=False).summary is None
     resumed = train(recipe, resume=True, progress=False)
     assert losses(resumed.path) == losses(whole.path)

@@ -51,7 +51,8 @@ def cluster_sums(values: ArrayLike, clusters: NDArray[Any] | None = None) -> Clu
     same_length(values=found, clusters=clusters)
     _, place = np.unique(clusters, return_inverse=True)
     sizes: Floats = np.bincount(place).astype(np.float64)
-    return ClusterSums(np.bincount(place, weights=found), sizes)
+    sums: Floats = np.bincount(place, weights=found).astype(np.float64)
+    return ClusterSums(sums, sizes)
 
 
 def cluster_error(of: ClusterSums) -> float:

@@ -50,28 +50,31 @@ def smallest_difference(
 
     Args:
         n: Prompts.
-        discordance: Share of prompts on which the versions disagree.
+        discordance: Share of prompts on which the versions disagree, as far as is known. A
+            difference greater than that would bring more disagreement: all of it in one direction.
         power: The chance to see the difference if it is there.
         level: Of the two-sided test.
 
     Returns:
-        The difference, as a share; None if even disagreement in one direction only would not be
-        seen with so few.
+        The difference, as a share; None if not even 1 would be seen: five prompts show nothing
+        at a level of 5 %.
 
     Example:
-        >>> print(f"{smallest_difference(175, 0.2):.3f}", smallest_difference(20, 0.1))
+        >>> print(f"{smallest_difference(175, 0.2):.3f}", smallest_difference(5, 0.2))
         0.100 None
     """
     between("n", n, 0, math.inf)
-    high = between("discordance", discordance, 0, 1.000001)
-    if prompts_needed(high, discordance, power=power, level=level) > n:
+    between("discordance", discordance, 0, 1.000001)
+
+    def seen(d: float) -> bool:
+        return n * d - 1 >= _spread(d, max(discordance, d), power, level) * math.sqrt(n)
+
+    low, high = 0.0, 1.0
+    if not seen(high):
         return None
-    low = 0.0
     for _ in range(50):
         middle = (low + high) / 2
-        s = _spread(middle, discordance, power, level)
-        seen = n * middle - 1 >= s * math.sqrt(n)
-        low, high = (low, middle) if seen else (middle, high)
+        low, high = (low, middle) if seen(middle) else (middle, high)
     return high
 
 

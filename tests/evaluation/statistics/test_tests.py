@@ -158,6 +158,10 @@ def test_the_plan_has_the_power_that_it_says(difference: float, discordance: flo
     # The exact test moves in whole prompts, and so does its power.
     assert 0.79 <= exact_power(n, difference, discordance) <= 0.86
     assert exact_power(n // 2, difference, discordance) < 0.6
+    assert (
+        smallest_difference(5, discordance) is None
+    )  # 2 / 2**5 is above 0.05 even for five of five
+    assert smallest_difference(6, discordance) is not None  # 2 / 2**6 is below
     back = smallest_difference(n, discordance)
     assert back is not None
     assert back == pytest.approx(difference, abs=2e-3)

@@ -4,7 +4,8 @@ Right and wrong without clusters is tested by McNemar's exact test with Tango's 
 scores by sign flips and a bootstrap of clusters. An area's score is the weighted mean of its task
 types', so that a task type with many prompts does not drown the others. Areas and all are built of
 the same random numbers as their task types: the distribution of a weighted mean of independent
-means is that of the weighted mean of their resamples.
+means is that of the weighted mean of their resamples. A task type of which all prompts are one
+cluster cannot say how much it would vary, and adds nothing to the doubt of its area.
 """
 
 from __future__ import annotations

@@ -7,7 +7,11 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+from danlu.errors import EvaluationError
 from danlu.evaluation.rows import Incomplete
+
+FEWEST_RESAMPLES = 100
+"""With fewer, no p value below 0.01 can come out."""
 
 
 class Verdict(StrEnum):
@@ -45,6 +49,9 @@ class CompareSettings:
             average. ``holm`` for a gate: at most ``level`` chance of any wrong call.
         mid_p: McNemar's mid-p instead of the exact test; see ``statistics.mcnemar``.
         incomplete: Prompts without a score on one side: ``error``, or ``count`` and leave out.
+
+    Raises:
+        EvaluationError: If one of them is none of what is allowed.
     """
 
     confidence: float = 0.95
@@ -55,6 +62,22 @@ class CompareSettings:
     correction: Literal["bh", "holm"] = "bh"
     mid_p: bool = False
     incomplete: Incomplete = "error"
+
+    def __post_init__(self) -> None:
+        for name in ("confidence", "level", "power"):
+            if not 0 < getattr(self, name) < 1:
+                value = getattr(self, name)
+                raise EvaluationError(f"is {value}; it must lie between 0 and 1.", where=name)
+        if self.resamples < FEWEST_RESAMPLES:
+            raise EvaluationError(
+                f"is {self.resamples}; it must be at least {FEWEST_RESAMPLES}.", where="resamples"
+            )
+        if self.seed < 0:
+            raise EvaluationError(f"is {self.seed}; it must be 0 or more.", where="seed")
+        for name, allowed in (("correction", ("bh", "holm")), ("incomplete", ("error", "count"))):
+            if getattr(self, name) not in allowed:
+                value, others = getattr(self, name), ", ".join(allowed)
+                raise EvaluationError(f"is {value!r}; allowed: {others}.", where=name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from danlu.evaluation.scorers.overlap import Bleu, Chrf
 from danlu.evaluation.scorers.rouge import Rouge
 from danlu.evaluation.scorers.score import Score, Scorer, TaskScorer
 from danlu.evaluation.scorers.slots import Slots
+from danlu.evaluation.scorers.unit_tests import UnitTests
 
 SCORERS: Mapping[str, type[Scorer]] = {
     "exact": ExactMatch,
@@ -33,6 +34,7 @@ SCORERS: Mapping[str, type[Scorer]] = {
     "json_equal": JsonEqual,
     "json_schema": JsonSchema,
     "constraints": Constraints,
+    "unit_tests": UnitTests,
     "bleu": Bleu,
     "chrf": Chrf,
     "rouge": Rouge,

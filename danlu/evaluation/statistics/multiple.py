@@ -110,7 +110,7 @@ def gatekeep(
         method: ``bh`` for screening, ``holm`` for a gate.
 
     Raises:
-        ValueError: If there is nothing to test, or the lengths differ.
+        ValueError: If there is nothing to test, the lengths differ, or the method is unknown.
 
     Example:
         >>> found = gatekeep([0.001, 0.9, 0.04, 0.8], np.array(["a", "a", "b", "b"]))
@@ -120,6 +120,8 @@ def gatekeep(
     p = _p_values(p_values)
     same_length(p_values=p, families=families)
     between("level", level, 0, 1)
+    if method not in ("bh", "holm"):
+        raise ValueError(f"method is {method!r}; allowed: bh, holm")
     parents, family = np.unique(families, return_inverse=True)
     members = [np.flatnonzero(family == one) for one in range(len(parents))]
     parent_p = np.array([simes(p[inside]) for inside in members])

@@ -113,7 +113,7 @@ def bootstrap_interval(
             interval of 10 prompts covers 90 rather than 95 % (Hesterberg 2015, section 3.3).
 
     Raises:
-        ValueError: If there are fewer than two clusters.
+        ValueError: If there are fewer than two clusters, or the method is unknown.
 
     Example:
         >>> from danlu.evaluation.statistics.clusters import cluster_sums
@@ -123,6 +123,8 @@ def bootstrap_interval(
         >>> print(f"{low:.0f} {high:.0f}")
         16 23
     """
+    if method not in ("percentile", "bca"):
+        raise ValueError(f"method is {method!r}; allowed: percentile, bca")
     means = numbers("means", means)
     many = len(of.sums)
     if many < 2:

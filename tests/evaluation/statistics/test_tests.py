@@ -228,6 +228,7 @@ def test_tuning_does_not_trust_a_useless_judge() -> None:
         (lambda: benjamini_hochberg([]), "empty"),
         (lambda: holm([0.1, 1.1]), "between 0 and 1"),
         (lambda: gatekeep([0.1], np.array([1, 2])), "lengths differ"),
+        (lambda: gatekeep([0.1], np.array([1]), method="by"), "allowed: bh, holm"),
         (lambda: cohen_kappa([], []), "no items"),
         (lambda: cohen_kappa(["a"], ["a"]), "undefined"),
         (lambda: fleiss_kappa([[3, 0], [1, 1]]), "same number"),

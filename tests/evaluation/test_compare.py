@@ -111,15 +111,16 @@ def world(rng: np.random.Generator, kind: str, n: int, drop: float = 0.0) -> Com
 @pytest.mark.parametrize("kind", ["right or wrong", "shades"])
 def test_noise_is_called_a_difference_as_rarely_as_stated(kind: str) -> None:
     rng, called, areas, overall, inside = np.random.default_rng(0), 0, 0, 0, []
-    for _ in range(100):
+    for _ in range(60):
         found = world(rng, kind, 30)
         called += any(leaf.verdict.moved for leaf in found.task_types)
         areas += any(area.verdict.moved for area in found.overall.children)
         overall += found.overall.verdict.moved
         inside += [one.low <= 0 <= one.high for one in found.overall.walk()]
-    assert max(called, areas, overall) <= 11  # 5 expected at most; 11 is beyond 99 %
-    assert areas + overall >= 2
-    assert 0.94 <= np.mean(inside) <= 0.965
+    # 3 are expected at most; more than 8 have a chance of 0.3 %.
+    assert max(called, areas, overall) <= 8
+    assert areas + overall >= 1
+    assert 0.935 <= np.mean(inside) <= 0.97
 
 
 def test_a_planted_drop_is_found_in_its_task_type_alone() -> None:

@@ -52,6 +52,10 @@ class RunError(DanluError):
     """A run directory that is missing, incomplete, or belongs to something else."""
 
 
+class EvaluationError(DanluError):
+    """Scores that cannot be compared: none, a missing one, or other prompts on each side."""
+
+
 class TrainingError(DanluError):
     """Training that had to stop: a non-finite loss, nothing to learn, other data on resume."""
 

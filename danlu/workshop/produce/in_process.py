@@ -86,9 +86,10 @@ class InProcess:
             batch = [one for one in self._waiting if replace(one[0].sampling, seed=0) == alike]
             self._waiting = [one for one in self._waiting if one not in batch]
             requests = [request for request, _ in batch]
-            [outcomes] = await asyncio.gather(
+            gathered = await asyncio.gather(
                 asyncio.to_thread(self._answer, requests, alike), return_exceptions=True
             )
+            outcomes = gathered[0]
             if isinstance(outcomes, BaseException):  # raised where the answers are waited for
                 for _, future in batch:
                     if not future.done():

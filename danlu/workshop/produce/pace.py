@@ -49,7 +49,7 @@ class Pacing:
         Drawn evenly from half the limit to the limit, which doubles with each attempt: so that
         requests that failed together do not come again together.
         """
-        limit = min(self.longest_wait_s, self.first_wait_s * 2 ** (attempt - 1))
+        limit: float = min(self.longest_wait_s, self.first_wait_s * 2.0 ** (attempt - 1))
         return limit * (0.5 + chance.random() / 2)
 
 

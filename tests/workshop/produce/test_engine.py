@@ -390,21 +390,21 @@ def test_the_budget_stops_cleanly_and_says_how_to_go_on(cache):
 
 def test_a_budget_in_money(cache):
     prices = Prices(prompt=1000.0, completion=2000.0)  # An answer costs 0.01 + 0.01.
-    with serving(echo) as server:
-        with engine(server, cache, prices=prices, budget=Budget(money=0.3)) as asking:
-            with pytest.raises(BudgetError, match=r"0\.\d+ of 0\.3 in money"):
-                asking.ask(asks(*numbered(40)))
-            assert 0.2 < asking.purse.money <= 0.3
+    given = {"prices": prices, "budget": Budget(money=0.3)}
+    with serving(echo) as server, engine(server, cache, **given) as asking:
+        with pytest.raises(BudgetError, match=r"0\.\d+ of 0\.3 in money"):
+            asking.ask(asks(*numbered(40)))
+        assert 0.2 < asking.purse.money <= 0.3
     with pytest.raises(DanluError, match="needs the prices"):
         engine(server, cache, budget=Budget(money=1.0))
 
 
 def test_usage_that_is_not_told_is_guessed_from_above(cache):
-    with serving(lambda body, time_: Does("a longer answer", usage=None)) as server:
-        with engine(server, cache) as asking:
-            asking.ask(asks("question"))
-            # 8 characters by 3, and 8 for the message; 15 characters by 3.
-            assert (asking.purse.prompt_tokens, asking.purse.completion_tokens) == (11, 5)
+    untold = Does("a longer answer", usage=None)
+    with serving(lambda body, time_: untold) as server, engine(server, cache) as asking:
+        asking.ask(asks("question"))
+        # 8 characters by 3, and 8 for the message; 15 characters by 3.
+        assert (asking.purse.prompt_tokens, asking.purse.completion_tokens) == (11, 5)
 
 
 def test_requests_a_minute(cache):
@@ -452,9 +452,13 @@ def test_the_key_is_written_nowhere(cache, monkeypatch, caplog, capsys, tmp_path
         assert outcomes[0].reason == "HTTP 400: bad ***"
         assert repr(outcomes).count(secret) == 0
         assert secret not in json.dumps(asking.settings())
-    with serving(lambda b, t: Does(status=401, body=f"no such key: {secret}")) as server:
-        with engine(server, cache) as asking, pytest.raises(EndpointError) as told:
-            asking.ask(asks("again"))
+    no_entry = Does(status=401, body=f"no such key: {secret}")
+    with (
+        serving(lambda body, time_: no_entry) as server,
+        engine(server, cache) as asking,
+        pytest.raises(EndpointError) as told,
+    ):
+        asking.ask(asks("again"))
     assert "no such key: ***" in str(told.value)
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"your key is ***" in written

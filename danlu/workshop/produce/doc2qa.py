@@ -199,7 +199,7 @@ def triples_in(text: str) -> list[tuple[str, str, str]]:
         [('Who?', 'Li', 'Li came.')]
     """
     marks = list(_LABELS.finditer(text))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    ends = [*(mark.start() for mark in marks), len(text)][1:]
     found: list[tuple[str, str, str]] = []
     parts: dict[str, str] = {}
     for mark, end in zip(marks, ends, strict=True):

@@ -190,8 +190,8 @@ class Evolve:
             if is_same != (draft.way in SAME_ANSWER):
                 rule = "the same task" if is_same else "another meaning"
                 self.rejects.add(f"eliminated: {rule}", draft.prompt, draft.record.id)
-                eliminated.add(draft)
-        return [draft for draft in drafts if draft not in eliminated]
+                eliminated.add(id(draft))
+        return [draft for draft in drafts if id(draft) not in eliminated]
 
     def _answered(self, drafts: Sequence[_Draft]) -> list[Record]:
         """Answer the new prompts; a prompt whose answer is none is eliminated."""

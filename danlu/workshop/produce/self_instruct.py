@@ -38,7 +38,8 @@ from danlu.workshop.text import fold
 SEEDS = Path(__file__).parent / "data" / "seeds.jsonl"
 UNKNOWN_TYPE = "unlabelled/self_instruct"
 _TASK = regex.compile(
-    r"^[#*\s]*(?:(?:Task|任务)\s*)?(\d{1,3})[.)、:：]?[ \t]*(?:[\[【(（]([^\]】)）\n]*)[\]】)）])?"
+    r"^[#*\s]*(?P<word>(?:Task|任务)\s*)?(?P<number>\d{1,3})[.)、:：]?[ \t]*"
+    r"(?:[\[【(（](?P<kind>[^\]】)）\n]*)[\]】)）])?"
     r"\**[ \t]*[:：.、)]?\**[ \t]*",
     regex.M | regex.I,
 )
@@ -283,20 +284,23 @@ def tasks_in(text: str, first: int) -> list[tuple[str, str]]:
         >>> tasks_in("任务 3【甲/乙】：写一首诗\n任务 4：翻译", 3)
         [('甲/乙', '写一首诗'), ('', '翻译')]
     """
-    marks = []
-    number = first - 1
+    marks: list[regex.Match[str]] = []
+    last = first - 1
     for mark in _TASK.finditer(text):
-        # A numbered list inside a task is no list of tasks: numbers must go on.
-        if int(mark[1]) in (number + 1, number + 2):
-            number = int(mark[1])
+        number = int(mark["number"])
+        # A numbered list inside a task is no list of tasks: bare numbers must go on, or begin
+        # with 1 where the answer begins.
+        begins = not marks and number == 1 and not text[: mark.start()].strip()
+        if mark["word"] or begins or number in (last + 1, last + 2):
+            last = number
             marks.append(mark)
     begun = text[: marks[0].start()] if marks else text
     found = []
     opening = regex.match(r"\s*[\[【]([^\]】\n]*)[\]】]\s*[:：]?\s*", begun)
     if opening and begun[opening.end() :].strip():
         found.append((opening[1].strip(), begun[opening.end() :].strip()))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    ends = [*(mark.start() for mark in marks), len(text)][1:]
     for mark, end in zip(marks, ends, strict=True):
         if body := text[mark.end() : end].strip().strip("*").strip():
-            found.append(((mark[2] or "").strip(), body))
+            found.append(((mark["kind"] or "").strip(), body))
     return found

@@ -1,8 +1,8 @@
-"""Write the parts of the documentation that the program knows best: settings, commands, output.
+"""Write the parts of the documentation that the program knows best: settings, commands, checks.
 
-``python tools/make_docs.py`` writes ``docs/recipe.md`` and ``docs/commands.md``, and into
-``docs/workshop.md`` what its commands print; with ``--check`` it writes nothing and fails where one
-of them is not current.
+``python tools/make_docs.py`` writes ``docs/recipe.md``, ``docs/commands.md`` and
+``docs/checks.md``, and into ``docs/workshop.md`` what its commands print; with ``--check`` it
+writes nothing and fails where one of them is not current.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from danlu.cli.main import app, run
 from danlu.config import Recipe, Setting, describe
 from danlu.config.recipe import DataSource
 from danlu.config.strict_yaml import write_yaml
+from danlu.workshop.checks import CHECKS, check_settings
+from danlu.workshop.checks.check import MIN_RECORDS
 
 DOCS = Path(__file__).parents[1] / "docs"
 NOTICE = "<!-- Made by tools/make_docs.py (`make docs`); edit the program instead. -->"
@@ -105,7 +107,8 @@ def commands_page() -> str:
         "Results go to stdout, notes and progress to stderr. The exit code is 0 for success, 1 if "
         "a run failed, 2 for a mistake in what was asked, 130 if it was interrupted. A mistake is "
         "told in words; `DANLU_DEBUG=1` shows the traceback too. `DANLU_HOME` is where converted "
-        "models are kept (default `~/.cache/danlu`).",
+        "models are kept (default `~/.cache/danlu`), `DANLU_DATASETS` where datasets are (default "
+        "`./datasets`).",
     ]
     for words in commands():
         parts += [f"## {' '.join(['danlu', *words])}", f"```text\n{_help(words).rstrip()}\n```"]
@@ -129,6 +132,67 @@ def _help(words: list[str]) -> str:
     with redirect_stdout(StringIO()) as text:
         run([*words, "--help"])
     return text.getvalue()
+
+
+ABOUT_CHECKS = f"""\
+`danlu data check DATA` goes once through the records and gives findings per record
+(`--findings FILE`) and a verdict per task type and check. A rule whose verdict is *fault* names
+what is to be mended; *attention*, what is to be looked at: good data have some of it, and the
+verdict tolerates a share. A check that has no meaning for a task type says *exempt*, one with fewer
+than {MIN_RECORDS} records *too few*, one that was not given what it needs *not run*. `--drop RULE`
+makes a version without the records that have a finding, `--tag RULE` one where they are tagged; a
+check's name stands for all of its rules. Records with the tag `robustness` are protected from the
+rules marked so: the finding stays, and the record too."""
+
+ABOUT_SETTINGS = """\
+On the command line, as `danlu data check mine monotony.answer_share=0.1`. A unit is a word, or a
+character of a script without spaces."""
+
+
+def checks_page() -> str:
+    """Return ``docs/checks.md``."""
+    rules = "| rule | of a | verdict | what it finds | limit and source | remedy |"
+    settings = "| setting | default | meaning | source |"
+    parts = [
+        "# The checks of data",
+        NOTICE,
+        ABOUT_CHECKS.replace("\n", " "),
+        "\n".join([rules, "|---|---|---|---|---|---|", *map(_row, _rules())]),
+        "## Settings",
+        ABOUT_SETTINGS.replace("\n", " "),
+        "\n".join([settings, "|---|---|---|---|", *map(_row, _check_settings())]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rules() -> Iterator[tuple[str, ...]]:
+    for check in CHECKS:
+        defaults = {one.name: one.default for one in check_settings(check)}
+        for rule in check.rules:
+            limit = []
+            if rule.limit in defaults:
+                limit.append(f"`{check.name}.{rule.limit}` = {defaults[rule.limit]!r}")
+            elif rule.limit:
+                limit.append(f"`{rule.limit}`")
+            if rule.of == "record" and rule.level == "attention":
+                limit.append(f"{100 * rule.tolerated:g} % tolerated")
+            if rule.source:
+                limit.append(rule.source)
+            finds = rule.finds + (" (spares `robustness`)" if rule.spares_robustness else "")
+            of = rule.of.replace("_", " ")
+            cells = (f"`{check.name}.{rule.name}`", of, rule.level, finds, "; ".join(limit))
+            yield (*cells, rule.remedy)
+
+
+def _check_settings() -> Iterator[tuple[str, ...]]:
+    for check in CHECKS:
+        for one in check_settings(check):
+            name = f"`{check.name}.{one.name}`"
+            yield name, f"`{one.default!r}`", one.meaning, one.source
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def console_page(page: Path, folder: Path) -> str:
@@ -161,10 +225,12 @@ def _printed(block: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Return every page by its path."""
-    os.environ.pop("DANLU_DATASETS", None)
+    for name in ("DANLU_DATASETS", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        os.environ.pop(name, None)
     return {
         DOCS / "recipe.md": recipe_page(),
         DOCS / "commands.md": commands_page(),
+        DOCS / "checks.md": checks_page(),
         DOCS / "workshop.md": console_page(DOCS / "workshop.md", DOCS / "workshop"),
     }
 

@@ -29,7 +29,7 @@ from danlu.sequences.prepared import PreparedData
 from danlu.sequences.prompts import prepare_prompts
 from danlu.sequences.split import hold_out
 from danlu.sequences.template import ChatTemplate
-from danlu.workshop.data import recipe_sources
+from danlu.workshop.data import VERSION_PREFIX, recipe_sources
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -215,7 +215,7 @@ def load_data(
     if about["fingerprint"] != run_fingerprint(recipe, tokenizer, template):
         raise RunError(
             "the data or the settings differ from those this run began with, so going on would "
-            "not be the same run. Put them back, or begin anew with --overwrite.",
+            f"not be the same run. Put them back, or begin anew with --overwrite.{_moved(recipe)}",
             where=str(directory.parent),
         )
     train = PreparedData.load(directory / "train")
@@ -234,6 +234,18 @@ def load_data(
 
 def _sources(sources: Sequence[DataSource]) -> list[Source]:
     return recipe_sources(sources)[0]
+
+
+def _moved(recipe: Recipe) -> str:
+    """Return a hint where a dataset's name may have moved on since the run began."""
+    paths = [source.path for source in (*recipe.data.train, *recipe.data.eval)]
+    named = [path for path in paths if path.startswith(VERSION_PREFIX) and "@" not in path]
+    if not named:
+        return ""
+    return (
+        f" If {named[0]} has moved on, name the version that the run's resolved.json has, as in "
+        f"{named[0]}@1."
+    )
 
 
 def recipe_datasets(recipe: Recipe) -> list[dict[str, Any]]:

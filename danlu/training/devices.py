@@ -448,6 +448,8 @@ def _fit_zero(scoring: ScoringModel, accelerator: Accelerator) -> None:
         return
     import deepspeed
 
+    # A layer of which no input has a gradient would be let go before its own gradients are made.
+    unwrapped(scoring.model).enable_input_require_grads()
     # A decoder layer is gathered as a whole, however its parts read their weights.
     plugin.transformer_moe_cls_names = ",".join(_layer_classes(scoring, "zero3"))
     width = unwrapped(scoring.model).get_output_embeddings().weight.shape[1]

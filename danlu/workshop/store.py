@@ -84,10 +84,15 @@ class Store:
     Args:
         path: The folder; None is ``$DANLU_DATASETS``, or ``datasets`` in the working directory. It
             need not exist.
+
+    Raises:
+        StoreError: If something is there that is no folder.
     """
 
     def __init__(self, path: Path | str | None = None) -> None:
         self.path = Path(path or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
+        if self.path.exists() and not self.path.is_dir():
+            raise StoreError("is a file; datasets are kept in a folder.", where=str(self.path))
         self._versions = self.path / "versions"
         self.names = Names(self.path / "names")
 

@@ -6,6 +6,7 @@ whitespace (the common ROUGE-L, word shingles) takes a Chinese sentence for one 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING
@@ -20,6 +21,16 @@ _HAN = regex.compile(r"\p{Han}")
 _UNIT = regex.compile(rf"[{_UNSPACED}]|[[\w\p{{M}}]--[{_UNSPACED}]]+", regex.VERSION1)
 _SPACE = regex.compile(r"\s+")
 
+# The same units by the standard library, several times faster, for text that holds nothing else
+# than ASCII, common Chinese characters and their punctuation.
+_SEPARATOR = re.compile("[\x1c-\x1f]")  # space to Python, and to nobody else
+_ASCII_UNIT = re.compile(r"[A-Za-z0-9_]+")
+_PLAIN = re.compile(
+    "[\x00-\x7f\u2010-\u2027\u2030-\u203e\u3000-\u3004\u3008-\u3020\u4e00-\u9fff"
+    "\uff01-\uff0f\uff1a-\uff20]*"
+)
+_PLAIN_UNIT = re.compile("[\u4e00-\u9fff]|[A-Za-z0-9_]+")
+
 
 def fold(text: str) -> str:
     r"""Make texts equal that differ only in writing: for comparing, never for keeping.
@@ -30,6 +41,8 @@ def fold(text: str) -> str:
         >>> fold("ＡＢＣ  漢字\n電腦")
         'abc 汉字 电脑'
     """
+    if text.isascii() and not _SEPARATOR.search(text):
+        return " ".join(text.lower().split())
     text = unicodedata.normalize("NFKC", text).casefold()
     if _HAN.search(text):
         text = _simplifier().convert(text)
@@ -46,6 +59,10 @@ def units(text: str) -> list[str]:
         >>> units("用 Python 3 写排序，don't panic")
         ['用', 'Python', '3', '写', '排', '序', 'don', 't', 'panic']
     """
+    if text.isascii():
+        return _ASCII_UNIT.findall(text)
+    if _PLAIN.fullmatch(text):
+        return _PLAIN_UNIT.findall(text)
     found: list[str] = _UNIT.findall(text)
     return found
 

@@ -67,5 +67,9 @@ def test_a_run_does_not_go_on_with_another_version(
     with RunDirectory(path) as run:
         run.set_state("interrupted", "for the test")
     import_files(Store(), [Source(str(write_data(tmp_path / "a.jsonl", 9)))], name="mine")
-    with pytest.raises(RunError, match="the data or the settings differ"):
+    with pytest.raises(
+        RunError, match=r"If version:mine has moved on, name the version .* version:mine@1"
+    ):
         train(recipe, resume=True, progress=False)
+    back = tiny_recipe(data={"train": ["version:mine@1"]}, training={"epochs": 1})
+    assert train(back, resume=True, progress=False).summary is not None

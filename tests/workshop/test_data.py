@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from danlu.config.data_sections import DataSource
 from danlu.errors import RecordError, StoreError
-from danlu.records import read_records, write_records
+from danlu.records import Message, Record, Response, Source, read_records, write_records
 from danlu.workshop.data import as_version, named_version, recipe_sources, records_of
+from danlu.workshop.importing import import_files
 from danlu.workshop.store import Store
 from tests.workshop.making import chat, version_of
 
@@ -80,3 +82,18 @@ def test_a_recipes_sources(store: Store, tmp_path: Path) -> None:
     assert [record.id for record in read_records(sources[0])] == ["1"]
     with pytest.raises(StoreError, match="there is no dataset"):
         recipe_sources([DataSource(path="version:mime")])
+
+
+def test_a_recipe_reads_parquet_as_it_reads_jsonl(store: Store, tmp_path: Path) -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": '{"b":1, "a": 2}'}}
+    records = [
+        replace(chat("1"), meta={"x": {"y": [1, None]}}, tags=("t",)),
+        Record("2", "a/b", (Message("assistant", None, extra={"tool_calls": [call]}),), source="s"),
+        Record("3", "a/b", (Message("user", "p"),), responses=(Response("x", 1),), source="s"),
+    ]
+    write_records(records, "whole.jsonl")
+    given = [Source("whole.jsonl", format="danlu")]
+    import_files(store, given, name="mine", file_format="parquet")
+    [source], _ = recipe_sources([DataSource(path="version:mine")])
+    assert source.path.endswith(".parquet")
+    assert list(read_records(source)) == records

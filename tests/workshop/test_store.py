@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from danlu.errors import RecordError, StoreError
 from danlu.records import Message, Record
+from danlu.records.lines import encode_record
 from danlu.workshop.decision import Decision, Entry, drop, edit, keep, make
-from danlu.workshop.store import Store
+from danlu.workshop.manifest import FileFormat
+from danlu.workshop.store import Material, Store
 from danlu.workshop.watch import OperationFaultError
+from tests.records.test_lines import RECORDS
 from tests.workshop.making import Doing, chat, version_of
 
 
@@ -57,6 +64,27 @@ def test_records_ledger_and_counts(store: Store, tmp_path: Path) -> None:
     assert manifest.parents[0].id == parent.id
     assert manifest.bytes == made.records_path.stat().st_size
     assert store.find("second").id == made.id
+
+
+@settings(max_examples=12)
+@given(records=st.lists(RECORDS, max_size=4, unique_by=lambda record: record.id))
+@pytest.mark.parametrize("file_format", ["jsonl", "parquet"])
+def test_any_record_comes_back_as_it_was(
+    file_format: FileFormat, records: list[Record], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    material = Material(lambda _: iter(records), None, ["x"], file_format=file_format)
+    made = Store(tmp_path_factory.mktemp("sets")).make(Doing(keep_all), material)
+    assert list(made.records()) == records
+    lines = b"".join(encode_record(record) for record in records)
+    assert made.manifest.content == hashlib.blake2b(lines, digest_size=16).hexdigest()
+    assert made.manifest.characters == sum(
+        len(text or "")
+        for record in records
+        for text in (
+            *(message.content for message in record.messages),
+            *(response.content for response in record.responses),
+        )
+    )
 
 
 def test_the_same_costs_nothing_the_second_time(store: Store, tmp_path: Path) -> None:
@@ -246,6 +274,19 @@ def test_names_point_and_pointed(store: Store, tmp_path: Path) -> None:
     assert store.name(first, "客服") is False
 
 
+def test_names_given_at_once_are_all_remembered(store: Store, tmp_path: Path) -> None:
+    versions = [version_of(store, tmp_path, chat(str(number))) for number in range(6)]
+
+    def give(number: int) -> bool:
+        return Store(store.path).name(versions[number % 6], "busy")
+
+    with ThreadPoolExecutor(6) as pool:
+        moved = list(pool.map(give, range(60)))
+    history = store.names.history("busy")
+    assert len(history) == sum(moved) >= 6
+    assert {row.version for row in history} == {version.id for version in versions}
+
+
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
@@ -268,6 +309,24 @@ def test_what_is_not_found(store: Store, tmp_path: Path, given: str, reason: str
 def test_names_that_could_be_something_else(store: Store, tmp_path: Path, name: str) -> None:
     with pytest.raises(StoreError, match=r"no name for a dataset|looks like the id"):
         version_of(store, tmp_path, chat("1")) and store.name(store.versions()[0], name)
+
+
+def test_a_store_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match="datasets are kept in a folder"):
+        Store(tmp_path / "file")
+
+
+def test_an_empty_version(store: Store, tmp_path: Path) -> None:
+    def drop_all(records: Iterable[Record]) -> Iterator[Decision]:
+        return (drop(record, "why") for record in records)
+
+    for file_format in ("jsonl", "parquet"):
+        material = Material(lambda _: iter([chat("1")]), 1, [file_format], file_format=file_format)
+        made = store.make(Doing(drop_all), material)
+        assert (list(made.records()), len(made)) == ([], 0)
+        again = store.apply(Doing(keep_all), made)
+        assert list(again.ledger()) == []
 
 
 def test_an_empty_store_says_how_to_begin(store: Store) -> None:

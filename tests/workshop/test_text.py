@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import unicodedata
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from danlu.workshop import text as room
 from danlu.workshop.text import fold, has_han, units
 
 
@@ -44,3 +49,25 @@ def test_units(text: str, expected: list[str]) -> None:
 def test_has_han() -> None:
     assert has_han("abc漢")
     assert not has_han("ひらがな abc")
+
+
+def slow_fold(text: str) -> str:
+    text = unicodedata.normalize("NFKC", text).casefold()
+    if has_han(text):
+        text = room._simplifier().convert(text)
+    return room._SPACE.sub(" ", text).strip()
+
+
+def test_the_fast_ways_are_right_for_every_character() -> None:
+    every = [chr(code) for code in range(0x30000) if not 0xD800 <= code < 0xE000]
+    wrong = [one for one in every if units(f"a{one}丹") != room._UNIT.findall(f"a{one}丹")]
+    assert wrong == []
+    ascii_ = [f"A{one} {one}b" for one in every[:128]]
+    assert [one for one in ascii_ if fold(one) != slow_fold(one)] == []
+    assert [one for one in ascii_ if units(one) != room._UNIT.findall(one)] == []
+
+
+@given(st.text(st.sampled_from("aB_1 \n.,丹炉，。々〇-é\u0301가ア")))
+def test_the_fast_ways_are_right_for_every_text(text: str) -> None:
+    assert units(text) == room._UNIT.findall(text)
+    assert fold(text) == slow_fold(text)

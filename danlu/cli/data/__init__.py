@@ -9,6 +9,7 @@ from __future__ import annotations
 import typer
 
 from danlu.cli.data import (
+    check,
     diff,
     edits,
     export,
@@ -28,7 +29,21 @@ group = typer.Typer(
     help="Make, check, mix and version training data by task type.",
     rich_markup_mode=None,
 )
-for _module in (import_, list_, log, show, stats, sql, ledger, diff, label, split, edits, export):
+for _module in (
+    import_,
+    list_,
+    log,
+    show,
+    stats,
+    sql,
+    ledger,
+    diff,
+    label,
+    split,
+    edits,
+    export,
+    check,
+):
     _module.register(group)
 
 

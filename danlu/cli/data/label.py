@@ -35,6 +35,8 @@ where the most similar labelled records agree. The doubtful ones stay as they ar
 danlu data retype.
 """
 SHOWN = 10
+EXPECTED = 0.9
+"""Of what the neighbours label, the share that is right at the default limit."""
 
 
 class ByName(StrEnum):
@@ -85,6 +87,8 @@ def _tell_trial(trial: Trial) -> None:
             f"tried on {trial.records:,} labelled records, each without itself: the neighbours "
             f"label {share:.0%} of them, {right:.0%} of these rightly"
         )
+        if right < EXPECTED:
+            note("that is little: raise --limit, or label more records of each task type by hand")
 
 
 def _tell_doubtful(version: Version) -> None:

@@ -32,7 +32,10 @@ def log(
     """Show how a dataset came to be, newest first; without a name, every version."""
     opened = open_store(store)
     versions = opened.versions()[::-1] if data is None else _line(opened, opened.find(data))
-    rows = [_row(opened, version) for version in versions]
+    names: dict[str, list[str]] = {}
+    for name, history in opened.names.all().items():
+        names.setdefault(history[-1].version, []).append(name)
+    rows = [_row(version, names.get(version.id, [])) for version in versions]
     if as_json:
         result_json(rows)
     elif not rows:
@@ -69,11 +72,11 @@ def _line(store: Store, version: Version) -> list[Version]:
     return list(found.values())
 
 
-def _row(store: Store, version: Version) -> dict[str, Any]:
+def _row(version: Version, names: list[str]) -> dict[str, Any]:
     manifest = version.manifest
     return {
         "id": version.id,
-        "names": store.names_of(version),
+        "names": names,
         "operation": manifest.operation.name,
         "settings": manifest.operation.settings,
         "records": manifest.records,

@@ -143,6 +143,7 @@ def test_label(told: Told, tmp_path: Path) -> None:
     assert "1 edited: label by neighbours" in err
     assert "nothing is like it (0.0)" in err
     assert "tried on 20 labelled records" in err
+    assert "that is little: raise --limit" in err  # the task types were given by turns
     out, _ = told("label", "both@1", "--by", "neighbours", "--limit", "0.1", "--json")
     assert json.loads(out)["is_new"] is False
 

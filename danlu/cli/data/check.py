@@ -1,0 +1,256 @@
+"""``danlu data check``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from danlu.cli.data.common import AsJson, Name, StorePath, apply_and_tell, open_store, progress_bar
+from danlu.cli.output import note, result_json, table
+
+if TYPE_CHECKING:
+    from danlu.workshop.checks import Check, Context, Finding, Verdict
+
+EPILOG = """\b
+Examples:
+  danlu data check mine
+  danlu data check mine --model ./base sequences.max_length=1024 --findings findings.jsonl
+  danlu data check my.jsonl --only monotony --only lengths monotony.opening_share=0.2
+  danlu data check mine --evaluation eval.jsonl --drop leakage --drop mojibake --name clean
+  danlu data check mine --tag lengths.no_ending own.file=my_checks.py --name marked
+  danlu data check --list
+
+KEY=VALUE is a setting of a check, as --list shows them, or one of the recipe's sequences. What each
+check finds, its limits, their sources and remedies: docs/checks.md.
+"""
+
+
+def check(
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DATA... [KEY=VALUE...]", help="Datasets by name or id, or files; settings."
+        ),
+    ] = None,
+    listing: Annotated[
+        bool, typer.Option("--list", help="List all checks with their rules and settings.")
+    ] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Run this check; again for more.")] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="Leave this check out.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Whose tokens are counted; weights are not needed."),
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="A chat template in place of the tokenizer's own.")
+    ] = None,
+    evaluation: Annotated[
+        list[str] | None, typer.Option(help="Data that training must not hold.", metavar="DATA")
+    ] = None,
+    taxonomy: Annotated[
+        Path | None, typer.Option(help="YAML file of task types; else the dataset's own.")
+    ] = None,
+    schemas: Annotated[
+        Path | None, typer.Option(help="JSON file: a JSON Schema per task type.")
+    ] = None,
+    findings: Annotated[
+        Path | None, typer.Option(help="Write every finding there, one JSON object a line.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RULE", help="Make a version without the records that have it."),
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RULE", help="Make a version where such records are tagged."),
+    ] = None,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="Show every verdict, not only what needs a look.")
+    ] = False,
+    name: Name = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check data by task type: findings per record, and what to do about them."""
+    from danlu.workshop.checks import CHECKS, CheckRecords, choose, configure
+
+    settings = dict(one.split("=", 1) for one in data or () if _is_setting(one))
+    named = [one for one in data or () if not _is_setting(one)]
+    own = {key: value for key, value in settings.items() if not key.startswith("sequences.")}
+    checks = choose(configure(CHECKS, own), only or (), skip or ())
+    if listing:
+        _list(checks, as_json)
+        return
+    if not named:
+        raise typer.BadParameter("name the data to check, or --list")
+    sequences = [f"{key}={value}" for key, value in settings.items() if key not in own]
+    context = _context(named, store, model, template, sequences, evaluation, taxonomy, schemas)
+    counts: Counter[str] = Counter()
+    with _writing(findings) as write:
+
+        def take(finding: Finding) -> None:
+            counts[finding.full_rule] += 1
+            write(finding)
+
+        # A version that is there already is not made again; findings that are asked for are.
+        verdicts = (
+            [] if (drop or tag) and not findings else _run(checks, context, take, named, store)
+        )
+    if findings:
+        note(f"{counts.total():,} findings in {findings}")
+    if drop or tag:
+        operation = CheckRecords(tuple(checks), tuple(drop or ()), tuple(tag or ()), context)
+        apply_and_tell(operation, named, store=store, name=name, as_json=as_json)
+    else:
+        _tell(verdicts, counts, as_json, show_all)
+
+
+def _is_setting(word: str) -> bool:
+    key, equals, _ = word.partition("=")
+    return bool(equals) and "." in key and key.replace(".", "").replace("_", "").isalnum()
+
+
+def _context(
+    data: Sequence[str],
+    store: Path | None,
+    model: str | None,
+    template: str | None,
+    sequences: Sequence[str],
+    evaluation: Sequence[str] | None,
+    taxonomy: Path | None,
+    schemas: Path | None,
+) -> Context:
+    """Gather what checks are told besides the records."""
+    from danlu.config import make_recipe
+    from danlu.workshop.checks import Context
+    from danlu.workshop.data import named_version, records_of
+    from danlu.workshop.taxonomy import Taxonomy
+
+    opened = open_store(store)
+    tokenizer = loaded = None
+    recipe = make_recipe(
+        {"name": "check", "model": {"path": model or "none"}, "data": {"train": list(data)}},
+        sequences,
+        name="command line",
+    )
+    if model is not None:
+        from danlu.models.load import load_tokenizer
+        from danlu.sequences import ChatTemplate
+
+        tokenizer = load_tokenizer(model)
+        loaded = ChatTemplate.load(tokenizer, template)
+    known = Taxonomy.load(taxonomy) if taxonomy else None
+    if known is None and (version := named_version(opened, data[0])):
+        known = version.taxonomy
+    skills = known.skills if known else {}
+    return Context(
+        closed_labels={one: skill.closed_labels for one, skill in skills.items()},
+        schemas=_read_schemas(schemas) if schemas else {},
+        tokenizer=tokenizer,
+        template=loaded,
+        sequences=recipe.sequences,
+        evaluation=list(records_of(opened, evaluation)) if evaluation else (),
+    )
+
+
+def _read_schemas(path: Path) -> dict[str, Any]:
+    from danlu.errors import DanluError
+
+    try:
+        schemas = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DanluError(f"the schemas cannot be read: {error}.", where=str(path)) from error
+    if not isinstance(schemas, dict) or not all(isinstance(one, dict) for one in schemas.values()):
+        raise DanluError("must be a JSON object: a schema for each task type.", where=str(path))
+    return schemas
+
+
+@contextmanager
+def _writing(path: Path | None) -> Iterator[Any]:
+    """Write findings to a file while the block lasts, or nowhere."""
+    if path is None:
+        yield lambda finding: None
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as out:
+        yield lambda one: out.write(json.dumps(one.as_row(), ensure_ascii=False) + "\n")
+
+
+def _run(
+    checks: Sequence[Check], context: Context, take: Any, data: Sequence[str], store: Path | None
+) -> list[Verdict]:
+    from danlu.workshop.checks import run_checks
+    from danlu.workshop.data import records_of
+
+    with progress_bar() as progress:
+        records = records_of(open_store(store), data)
+        return run_checks(records, checks, context, on_finding=take, progress=progress)
+
+
+def _tell(verdicts: Sequence[Verdict], counts: Counter[str], as_json: bool, show_all: bool) -> None:
+    """Print the verdicts: those that need a look, and how many others there are."""
+    if as_json:
+        result_json({"verdicts": [one.as_row() for one in verdicts], "findings": dict(counts)})
+        return
+    looked_at = [one for one in verdicts if show_all or one.state in ("fault", "attention")]
+    if looked_at:
+        columns = ("task type", "check", "verdict", "what to do")
+        rows = [
+            (one.task_type, one.check, one.state, one.advice or _figures(one)) for one in looked_at
+        ]
+        table(columns, rows)
+    states = Counter(one.state for one in verdicts)
+    told = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in states.items())
+    note(f"{len(verdicts):,} verdicts: {told}")
+    for advice in dict.fromkeys(
+        f"{one.check}: {one.advice}" for one in verdicts if one.state == "not_run"
+    ):
+        note(f"not run: {advice}")
+
+
+def _figures(verdict: Verdict) -> str:
+    return ", ".join(f"{name} {value}" for name, value in verdict.figures.items())
+
+
+def _list(checks: Sequence[Check], as_json: bool) -> None:
+    """Print all checks, their rules and settings."""
+    from dataclasses import asdict
+
+    from danlu.workshop.checks import check_settings
+
+    if as_json:
+        result_json(
+            [
+                {
+                    "name": one.name,
+                    "finds": one.finds,
+                    "rules": [asdict(rule) for rule in one.rules],
+                    "settings": [setting._asdict() for setting in check_settings(one)],
+                }
+                for one in checks
+            ]
+        )
+        return
+    rules = [
+        (f"{one.name}.{rule.name}", rule.level, rule.of.replace("_", " "), rule.finds)
+        for one in checks
+        for rule in one.rules
+    ]
+    table(("rule", "verdict", "of a", "finds"), rules)
+    settings = [
+        (f"{one.name}.{setting.name}", repr(setting.default), setting.meaning)
+        for one in checks
+        for setting in check_settings(one)
+    ]
+    table(("setting", "value", "meaning"), settings)
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command."""
+    group.command("check", epilog=EPILOG)(check)

@@ -1,0 +1,201 @@
+"""Personal data and secrets: telephones, e-mail, identity numbers, bank cards, keys.
+
+What is found is never shown whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from danlu.workshop.checks.check import Rule, Running
+from danlu.workshop.checks.context import Context
+from danlu.workshop.checks.per_record import Hit, PerRecord
+from danlu.workshop.checks.view import View
+
+_EMAIL = re.compile(
+    r"(?<![\w.+-])(\w[\w.+-]{1,63})@((?:[\w-]{1,63}\.)+[A-Za-z]{2,24})(?![\w-])", re.ASCII
+)
+# Domains that stand for any (RFC 2606), and those that writers of examples take.
+_EXAMPLE_DOMAIN = re.compile(
+    r"(?:^|\.)(?:example|test|invalid|localhost|domain|email|company|yourcompany|xyz|abc|website|"
+    r"mail|sample|xxx+|your\w*|my\w*|some\w*)\.\w+$|\.(?:example|test|invalid)$",
+    re.IGNORECASE,
+)
+_NAMES = """
+john johndoe john.doe jane janedoe jane.doe jane_doe john_doe jdoe johnsmith john.smith user
+username name yourname your.name email info contact support admin example test sales help
+hello noreply no-reply someone somebody me you abc xxx hr service customerservice
+"""
+_EXAMPLE_NAMES = frozenset(_NAMES.split())
+# Seven digits near one another, which all numbers here have.
+_DIGITS = re.compile(r"\d(?:[ ()+.-]{0,2}\d){6}")
+_MOBILE = re.compile(
+    r"(?<![\d.=-])(?:\+?86[ -]?)?(1[3-9]\d[ -]?\d{4}[ -]?\d{4})(?![\w=-])", re.ASCII
+)
+_ABROAD = re.compile(
+    r"(?<![\w+])\+(?!86)[1-9]\d{0,2}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){1,4}(?!\d)"
+    r"|(?<![\w-])(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}(?![\w-])"
+    r"|(?<!\d)0\d{2,3}-\d{7,8}(?!\d)"
+)
+_FICTIONAL = re.compile(r"555|123.?456|1234567|(\d)\1{4}|1380013800|1381234")
+_ID_NUMBER = re.compile(
+    r"(?<!\w)[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?!\w)",
+    re.ASCII,
+)
+_CARD = re.compile(r"(?<![\w.-])[2-6]\d{3}(?:[ -]?\d){9,15}(?![\w-]|\.\d)", re.ASCII)
+# First digits and lengths that issuers have (ISO/IEC 7812): Visa, Mastercard, UnionPay, American
+# Express, Discover, JCB. A telephone's IMEI passes Luhn's test too, and has fifteen digits.
+_ISSUED = re.compile(
+    r"4\d{12}(?:\d{3})?(?:\d{3})?|(?:5[1-5]|2[2-7])\d{14}|62\d{14,17}|3[47]\d{13}"
+    r"|6(?:011|5\d\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}"
+)
+_TEST_CARDS = re.compile(r"4111111111111111|4242424242424242|5555555555554444|(\d)\1{6}|1234567")
+_SECRET = re.compile(
+    r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"
+    r"|\bAKIA[0-9A-Z]{16}\b|\bAIza[\w-]{35}\b|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_\w{40,}"
+    r"|\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{20,}|\bhf_[A-Za-z]{30,}|\bxox[abprs]-[\w-]{10,}"
+    r"|\bglpat-[\w-]{20}|\bLTAI[A-Za-z0-9]{12,20}\b|\bAKID[A-Za-z0-9]{32}\b"
+    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}",
+    re.ASCII,
+)
+_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+_CHECK_CHARACTERS = "10X98765432"
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalData:
+    """Finds personal data and secrets in any message; values are masked."""
+
+    name: ClassVar[str] = "personal"
+    finds: ClassVar[str] = "telephones, e-mail, identity numbers, bank cards, keys"
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "phone",
+            "attention",
+            "what looks like a telephone number stands in the text",
+            "Replace it by one that is nobody's, or drop the record.",
+        ),
+        Rule(
+            "email",
+            "attention",
+            "an e-mail address stands in the text",
+            "Replace it by one at example.com, or drop the record.",
+        ),
+        Rule(
+            "id_number",
+            "fault",
+            "a Chinese identity number with a right check digit stands in the text",
+            "Replace it, or drop the record.",
+            source="GB 11643-1999 (ISO 7064, MOD 11-2)",
+        ),
+        Rule(
+            "bank_card",
+            "fault",
+            "a card number with a right check digit stands in the text",
+            "Replace it, or drop the record.",
+            source="ISO/IEC 7812-1 (Luhn)",
+        ),
+        Rule(
+            "secret",
+            "fault",
+            "a key or token of a known form stands in the text",
+            "Revoke it if it is yours; replace it, or drop the record.",
+        ),
+    )
+
+    def start(self, context: Context) -> Running:
+        """Begin."""
+        return PerRecord(self, _look)
+
+
+def masked(text: str) -> str:
+    """Hide all but the ends of what must not be shown whole.
+
+    Example:
+        >>> masked("13912345678"), masked("ab@c.de")
+        ('139******78', 'ab*****')
+    """
+    if len(text) < 10:
+        return text[:2] + "*" * (len(text) - 2)
+    return text[:3] + "*" * min(len(text) - 5, 12) + text[-2:]
+
+
+def id_number_is_right(number: str) -> bool:
+    """Say whether the check digit of a Chinese identity number of 18 characters is right.
+
+    The remainder of the weighted sum by 11 names it (ISO 7064, MOD 11-2).
+
+    Example:
+        >>> id_number_is_right("11010519491231002X"), id_number_is_right("110105194912310021")
+        (True, False)
+    """
+    total = sum(int(digit) * weight for digit, weight in zip(number, _WEIGHTS, strict=False))
+    return _CHECK_CHARACTERS[total % 11] == number[17].upper()
+
+
+def luhn_is_right(number: str) -> bool:
+    """Say whether the check digit of a card number is right: Luhn's sum ends in 0.
+
+    Example:
+        >>> luhn_is_right("4539578763621486"), luhn_is_right("4539578763621487")
+        (True, False)
+    """
+    total = 0
+    for place, digit in enumerate(reversed(number)):
+        doubled = int(digit) * (1 + place % 2)
+        total += doubled - 9 * (doubled > 9)
+    return total % 10 == 0
+
+
+def _look(view: View) -> Iterator[Hit]:
+    text = view.whole
+    if "@" in text:
+        for one in _EMAIL.finditer(text):
+            if not (_EXAMPLE_DOMAIN.search(one[2]) or one[1].lower() in _EXAMPLE_NAMES):
+                yield _hit("email", view, one)
+                break
+    if _DIGITS.search(text):
+        yield from _numbers(view, text)
+    if _has_secret_mark(text) and (found := _SECRET.search(text)):
+        yield _hit("secret", view, found)
+
+
+def _has_secret_mark(text: str) -> bool:
+    """Whether a text has what every key has: much faster than looking for keys."""
+    return (
+        "AKI" in text
+        or "AIza" in text
+        or "KEY--" in text
+        or "sk-" in text
+        or "eyJ" in text
+        or "LTAI" in text
+        or "xox" in text
+        or "glpat-" in text
+        or ("_" in text and ("gh" in text or "hf_" in text))
+    )
+
+
+def _numbers(view: View, text: str) -> Iterator[Hit]:
+    for found in _ID_NUMBER.finditer(text):
+        if id_number_is_right(found[0]):
+            yield _hit("id_number", view, found)
+            break
+    for found in _CARD.finditer(text):
+        number = re.sub(r"\D", "", found[0])
+        is_card = _ISSUED.fullmatch(number) and not _TEST_CARDS.search(number)
+        # An identity number may pass Luhn's test too.
+        if is_card and luhn_is_right(number) and not _ID_NUMBER.fullmatch(found[0]):
+            yield _hit("bank_card", view, found)
+            break
+    for pattern in (_MOBILE, _ABROAD):
+        for found in pattern.finditer(text):
+            if not _FICTIONAL.search(found[0]):
+                yield _hit("phone", view, found)
+                return
+
+
+def _hit(rule: str, view: View, found: re.Match[str]) -> Hit:
+    return Hit(rule, masked(found[0]), detail=view.place(found.start()))

@@ -17,11 +17,13 @@ GATHERING_S = 0.01
 
 
 class BatchGenerator(Protocol):
-    """What ``danlu.generation.local.TransformersGenerator`` offers, as far as it is needed here."""
+    """What ``danlu.generation.local.TransformersGenerator`` offers, as far as it is needed here.
 
-    @property
-    def batch_rows(self) -> int:
-        """Answers computed at a time."""
+    Attributes:
+        batch_rows: Answers computed at a time.
+    """
+
+    batch_rows: int
 
     def encode(self, conversation: Conversation) -> list[int]:
         """Return a conversation's prompt as token ids."""
@@ -52,6 +54,22 @@ class InProcess:
         self.concurrency = generator.batch_rows
         self._waiting: list[tuple[Request, asyncio.Future[dict[str, Any]]]] = []
         self._worker: asyncio.Task[None] | None = None
+
+    @classmethod
+    def load(cls, run_or_model: str, **options: Any) -> InProcess:
+        """Load a model, or what a run has made.
+
+        Args:
+            run_or_model: A run directory, a folder, a GGUF file, a hub id or ``builtin:NAME``.
+            options: As those of ``danlu.generation.load.load_generator``.
+
+        Raises:
+            ModelError: If it is not there or cannot be read.
+        """
+        from danlu.generation.load import fingerprint, load_generator
+
+        generator = load_generator(run_or_model, **options)
+        return cls(generator, f"{run_or_model}#{fingerprint(generator)}")
 
     def parameters(self, sampling: Sampling, seed: int) -> dict[str, Any]:
         """Return what shapes an answer; of a greedy one, only its longest length."""

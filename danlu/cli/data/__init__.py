@@ -18,6 +18,7 @@ from danlu.cli.data import (
     ledger,
     list_,
     log,
+    make,
     show,
     split,
     sql,
@@ -43,6 +44,7 @@ for _module in (
     edits,
     export,
     check,
+    make,
 ):
     _module.register(group)
 

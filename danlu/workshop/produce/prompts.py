@@ -124,8 +124,8 @@ class Prompts:
     @cached_property
     def _files(self) -> dict[str, Path]:
         found = {}
-        for root in (SHIPPED, self.folder):
-            for path in sorted(root.rglob(f"*{SUFFIX}")) if root else ():
+        for root in [SHIPPED, self.folder] if self.folder else [SHIPPED]:
+            for path in sorted(root.rglob(f"*{SUFFIX}")):
                 name = path.relative_to(root).as_posix().removesuffix(SUFFIX)
                 if name.partition("/")[0] in LANGUAGES:
                     found[name] = path

@@ -323,8 +323,10 @@ def _make(
     rejects = getattr(operation, "rejects", Rejects())
     for rule, count in rejects.counts().items():
         note(f"{count:,} not taken: {rule}")
-    if asked.rejects:
+    if asked.rejects and version.is_new:
         rejects.write(asked.rejects)
+    elif asked.rejects:
+        note(f"the version was there, so nothing was made anew: {asked.rejects} is not written")
 
 
 def _taxonomy(given: Path | None, data: str, store: Path | None) -> Taxonomy | None:

@@ -113,7 +113,7 @@ class Endpoint:
 
         body = {"model": self.name, "messages": request.rendered()}
         body |= self.parameters(request.sampling, request.seed)
-        key = os.environ.get(self.key_variable, "")
+        key = self._key()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             async with asyncio.timeout(self.timeout_s):
@@ -126,6 +126,20 @@ class Endpoint:
         if response.status_code != 200:
             raise _fault(response.status_code, response.headers, text, self)
         return _body(text)
+
+    def _key(self) -> str:
+        """Return the key, empty if there is none.
+
+        Raises:
+            EndpointError: If it is none that could be sent; what would name it is not told.
+        """
+        key = os.environ.get(self.key_variable, "").strip()
+        if not all("!" <= character <= "~" for character in key):
+            raise EndpointError(
+                f"the key in ${self.key_variable} has a space, a line break or a letter that no "
+                "key has. Copy it again."
+            )
+        return key
 
     async def close(self) -> None:
         """Close the connections."""

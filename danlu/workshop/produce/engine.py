@@ -176,6 +176,7 @@ class Engine:
             try:
                 body = await self.model.respond(one.request)
             except RefusedError as error:
+                self._pace.correct(-guess - one.request.sampling.max_new_tokens)
                 self.cache.keep_failure(one.key, one.identity, error.reason, refused=True)
                 return Unanswered(error.reason, refused=True)
             except PassingError as error:

@@ -55,8 +55,9 @@ def test_answers_become_a_version(told: Told) -> None:
         assert "spent: 15 tokens, 0.0100 in money" in err
         assert "1 edited: answer" in err
         assert "answered = v" in err
-        _, err = told(server, *words)
+        _, err = told(server, *words, "--rejects", "r.jsonl")
         assert "which was there already" in err
+        assert "r.jsonl is not written" in err
         assert len(server.bodies) == 1
     [record] = Store().find("answered").records()
     assert record.messages[-1].content == "Yes, Li did."

@@ -1,5 +1,6 @@
 """The engine against a real server with every fault: nothing lost, nothing asked twice."""
 
+import io
 import json
 import logging
 import os
@@ -17,10 +18,11 @@ import pytest
 from danlu.errors import DanluError
 from danlu.generation.interface import Sampling
 from danlu.records import Message
+from danlu.workshop.produce.bar import spending_bar
 from danlu.workshop.produce.budget import Budget, Prices
 from danlu.workshop.produce.cache import RequestCache
 from danlu.workshop.produce.endpoint import Endpoint
-from danlu.workshop.produce.engine import Engine
+from danlu.workshop.produce.engine import Engine, Status
 from danlu.workshop.produce.faults import (
     BudgetError,
     CacheError,
@@ -466,6 +468,35 @@ def test_the_key_is_written_nowhere(cache, monkeypatch, caplog, capsys, tmp_path
     assert caplog.records
     assert secret not in caplog.text
     assert secret not in "".join(capsys.readouterr())
+
+
+def test_a_key_that_cannot_be_sent_is_not_told(cache, monkeypatch):
+    with serving(echo) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-123456\n")
+        with engine(server, cache) as asking:
+            asking.ask(asks("a"))
+        assert server.headers[0]["Authorization"] == "Bearer sk-secret-123456"
+        for broken in ("sk-secret 123456", "sk-secret\n123456", "sk-geheim-ü"):
+            monkeypatch.setenv("OPENAI_API_KEY", broken)
+            with engine(server, cache) as asking, pytest.raises(EndpointError) as told:
+                asking.ask(asks("b"))
+            assert "$OPENAI_API_KEY has a space" in str(told.value)
+            assert "sk-" not in str(told.value)
+    assert cache.counts() == {"answered": 1}
+
+
+def test_the_bar_shows_the_cost(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    prices, drawn = Prices(0.5, 2.0), io.StringIO()
+    with spending_bar("asking", prices, file=drawn) as tell:
+        tell(Status(9, 10, 4, 1, 0, 1200, 300, 0.0012))
+    assert "9/10" in drawn.getvalue()
+    assert "0.0012 in money" in drawn.getvalue()
+    plain = io.StringIO()
+    monkeypatch.delenv("FORCE_COLOR")
+    with spending_bar("asking", prices, file=plain) as tell:
+        tell(Status(9, 10))
+    assert plain.getvalue() == ""
 
 
 @pytest.mark.parametrize("url", ["https://u:p@x.org/v1", "https://x.org/v1?api-key=abc"])

@@ -177,3 +177,8 @@ CASES = (
 PREPARE = "prepare"
 PREPARE_GOAL = 0.8
 """Share of the bare tokenizer's speed that preparing data keeps, at least."""
+
+NOVELTY, NOVELTY_RECORDS, NOVELTY_SECONDS = "novelty", 50_000, 10.0
+"""CPU seconds that the novelty filter takes for so many short instructions, at most."""
+NEAR, NEAR_RECORDS, NEAR_SECONDS = "near-duplicates", 100_000, 5.0
+"""Likewise."""

@@ -10,7 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-PACKAGES = ("danlu", "torch", "transformers", "peft", "accelerate", "tokenizers", "trl", "datasets")
+PACKAGES = (
+    *("danlu", "torch", "transformers", "peft", "accelerate", "tokenizers", "trl", "datasets"),
+    *("numpy", "rapidfuzz", "rouge-score", "datasketch"),
+)
 FOLDER = Path(__file__).parent / "results"
 
 

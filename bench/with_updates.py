@@ -28,8 +28,8 @@ from danlu.training.memory import keep_freed_memory, peak_bytes
 from danlu.training.optimizer import build_optimizer
 from danlu.training.order import RecordOrder
 from danlu.training.policy import PolicyModel
-from danlu.training.run import PACK_TOKENS_CPU
 from danlu.training.scoring import Packing, ScoringModel
+from danlu.training.setup import PACK_TOKENS_CPU
 
 
 def train(job: Job, folder: Path) -> Outcome:

@@ -24,20 +24,35 @@ if TYPE_CHECKING:
     from danlu.errors import DanluError as DanluError
     from danlu.serving.chat import Chat as Chat
     from danlu.serving.chat import load as load
+    from danlu.serving.classify import Classifier as Classifier
+    from danlu.serving.classify import load_classifier as load_classifier
     from danlu.training.run import Run as Run
     from danlu.training.run import train as train
 
 _HOME = {
     "Chat": "danlu.serving.chat",
+    "Classifier": "danlu.serving.classify",
     "DanluError": "danlu.errors",
     "Recipe": "danlu.config.recipe",
     "Run": "danlu.training.run",
     "load": "danlu.serving.chat",
+    "load_classifier": "danlu.serving.classify",
     "load_recipe": "danlu.config.load",
     "train": "danlu.training.run",
 }
 
-__all__ = ["Chat", "DanluError", "Recipe", "Run", "__version__", "load", "load_recipe", "train"]
+__all__ = [
+    "Chat",
+    "Classifier",
+    "DanluError",
+    "Recipe",
+    "Run",
+    "__version__",
+    "load",
+    "load_classifier",
+    "load_recipe",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -32,8 +32,10 @@ NOTICE = "<!-- Made by tools/make_docs.py (`make docs`); edit the program instea
 EXAMPLES = {
     "": "name: my-run",
     "model": "model:\n  path: builtin:smollm2-135m-instruct",
+    "model.rope": "model:\n  rope: {type: yarn, factor: 2}\nsequences:\n  max_length: 16384",
     "data": "data:\n  train:\n  - my.jsonl\n  - path: faq.csv\n    task_type: support/faq\n"
     "    columns: {prompt: question, completion: answer}\n  eval_share: 0.05",
+    "data.mix": "data:\n  mix:\n    by: area\n    targets: {general: 0.25}\n    repeats: 3",
     "sequences": "sequences:\n  max_length: 1024\n  overlong: truncate_prompt_left",
     "tuning": "tuning:\n  method: lora\n  lora_rank: 32\n  lora_options: {use_rslora: true}",
     "objective": "objective:\n  name: nll",
@@ -77,7 +79,9 @@ def _title(section: str) -> str:
 def _meaning(section: str) -> str:
     if section == "":
         return "Settings at the top of the recipe."
-    kind: Any = DataSource if section == "data.train[]" else Recipe.model_fields[section].annotation
+    kind: Any = Recipe
+    for name in section.split("."):
+        kind = DataSource if name == "train[]" else kind.model_fields[name].annotation
     return str(kind.__doc__).splitlines()[0]
 
 

@@ -12,6 +12,7 @@ import typer
 
 from danlu.cli import (
     chat,
+    classify,
     data,
     explain,
     export,
@@ -51,6 +52,7 @@ for _module in (
     explain,
     data,
     chat,
+    classify,
     export,
     report,
     models,

@@ -139,14 +139,26 @@ def _print_summary(path: str, summary: Summary, as_json: bool) -> None:
     if as_json:
         result_json(summary.model_dump(), indent=2)
         return
+    from danlu.runs.wording import headlines, metric, metric_value
+
     losses = [("loss", summary.first_loss, summary.last_loss)]
     losses.append(("evaluation loss", summary.first_eval_loss, summary.last_eval_loss))
     for name, first, last in losses:
         if first is not None and last is not None:
             result(f"{name}: {first:.3f} → {last:.3f}")
+    for name in headlines(summary.last_eval_metrics):
+        title = metric(name, summary.objective or "").title.lower()
+        before, after = (
+            m.get(name) for m in (summary.first_eval_metrics, summary.last_eval_metrics)
+        )
+        change = "" if before is None else f"{metric_value(before)} → "
+        result(f"evaluation {title}: {change}{metric_value(after)}")
     result(f"{summary.steps:,} steps in {duration(summary.train_seconds)}")
     note("\nNext:")
-    for command in (f"danlu chat {path}", f"danlu report {path}"):
+    use = f"danlu chat {path}"
+    if summary.objective == "classify":
+        use = f"danlu classify {path} --text TEXT"
+    for command in (use, f"danlu report {path}"):
         note(f"  {command}")
 
 

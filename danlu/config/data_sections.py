@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from danlu.config.rope_section import RopeSection
 from danlu.config.section import PRACTICE, Section, setting
 
 
@@ -29,6 +30,7 @@ class ModelSection(Section):
     new_tokens: list[str] = setting(
         [], "Special tokens to add; they start as the mean of all embeddings and are trained."
     )
+    rope: RopeSection = Field(default_factory=RopeSection)
     attention: Literal["auto", "forest", "rows"] = setting(
         "auto", "How packs are computed; auto takes the forest where the model's layers allow it."
     )
@@ -79,6 +81,31 @@ class DataSource(Section):
         return value
 
 
+class MixSection(Section):
+    """How often the records of each group are learned in an epoch; each epoch draws anew."""
+
+    targets: dict[str, int | float | str] = setting(
+        {},
+        "By name a count (500), a share of the epoch (0.25), or for names joined by colons a ratio "
+        "(open:domain: 1:3). With counts and ratios the others stay as they are; with shares they "
+        "fill the rest. Empty: every record once.",
+    )
+    by: Literal["task_type", "area"] = setting("task_type", "What the names are of.")
+    unit: Literal["records", "tokens"] = setting(
+        "records", "What is counted: records, or the tokens that are learned, as the loss does."
+    )
+    total: float | None = setting(
+        None,
+        "Size of the epoch in that unit, for shares or one ratio; none is as large as repeats "
+        "allows.",
+        gt=0,
+    )
+    repeats: float = setting(
+        1.0, "How often a record is learned in an epoch at most, in the mean of its group.", gt=0
+    )
+    cap: float | None = setting(None, "Largest amount of a group.", gt=0)
+
+
 class DataSection(Section):
     """What the model learns from, and what it is checked on."""
 
@@ -89,6 +116,9 @@ class DataSection(Section):
         "Share of the training records held out for evaluation, drawn per task type by seed.",
         ge=0.0,
         lt=1.0,
+    )
+    mix: MixSection = setting(
+        MixSection(), "How often the records of each task type are learned in an epoch."
     )
     on_bad_record: Literal["stop", "skip"] = setting(
         "stop", "A broken record stops the run, or is written to rejected.jsonl and counted."

@@ -125,7 +125,7 @@ def _words(annotation: Any, limits: str = "") -> str:
     if origin is list:
         return f"list of {_words(arguments[0])}"
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        return "sources"
+        return "sources" if issubclass(annotation, DataSource) else "mapping"
     names = {bool: "true | false", int: "whole number", float: "number", str: "text"}
     if annotation in (int, float):
         return names[annotation] + limits
@@ -167,19 +167,26 @@ def _annotated_fields(section: BaseModel, names: Sequence[str], indent: str) -> 
         reads = getattr(section, "reads", None)
         if not given and reads is not None and not reads(name):
             continue  # it does nothing with the method or objective that was chosen
+        if _is_section(inner := getattr(section, name)):
+            about = (type(inner).__doc__ or "").splitlines()[0]
+            below = _annotated_fields(inner, list(type(inner).model_fields), "  ")
+            lines += [*_comment(about), f"{'' if given else '#'}{name}:", *below.splitlines()]
+            continue
         row = _setting(name, field, getattr(section, name), given)
         lines += _comment(f"{row.meaning} ({_type_and_default(row)})")
         if row.type == "list of sources" and name == "train":
-            lines += _source_settings()
+            lines += _inner_settings("A source is a path, or these settings:", DataSource)
+        elif _is_section(getattr(section, name)):
+            lines += _inner_settings("It has these settings:", type(getattr(section, name)))
         value = write_yaml({name: row.value}).rstrip("\n").split("\n")
         lines += value if given else [f"#{line}" for line in value]
     return textwrap.indent("\n".join(lines) + "\n", indent)
 
 
-def _source_settings() -> list[str]:
-    """Return comments that say what a data source may be."""
-    lines = ["# A source is a path, or these settings:"]
-    for row in _settings(DataSource, None, ""):
+def _inner_settings(title: str, kind: type[BaseModel]) -> list[str]:
+    """Return comments that say what a data source, or a group of settings, may hold."""
+    lines = [f"# {title}"]
+    for row in _settings(kind, None, ""):
         lines += _comment(f"{row.path}: {row.meaning} ({_type_and_default(row)})", indent="#   ")
     return lines
 

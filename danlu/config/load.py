@@ -91,7 +91,8 @@ def make_recipe(
 
     Args:
         tree: Sections and settings; left as it is.
-        overrides: As for ``load_recipe``.
+        overrides: As for ``load_recipe``. Evaluation data given here replace a share of the
+            recipe's, and the other way round.
         lines: Where each setting was written, for messages.
         name: What the tree is called in messages.
 
@@ -108,6 +109,7 @@ def make_recipe(
         places[path] = "command line"
         for length in range(1, len(path)):
             places.setdefault(path[:length], "command line")
+    _one_gives_way(tree, {path[:2] for path in places if places[path] == "command line"})
     for section, field in Recipe.model_fields.items():
         if section in tree and tree[section] is None and field.default_factory:
             tree[section] = {}  # a section whose settings are all commented out
@@ -190,6 +192,13 @@ def _apply(tree: dict[str, Any], override: str) -> KeyPath:
     return path
 
 
+def _one_gives_way(tree: dict[str, Any], given: Collection[KeyPath]) -> None:
+    """Let data held out by one of two ways on the command line replace the recipe's other way."""
+    for one, other in (("eval", "eval_share"), ("eval_share", "eval")):
+        if ("data", one) in given and ("data", other) not in given:
+            tree["data"].pop(other, None)
+
+
 def _with_sources_in_full(tree: dict[str, Any]) -> dict[str, Any]:
     """Turn data sources that are written as bare paths into groups, in place."""
     data = tree.get("data")
@@ -222,7 +231,11 @@ def _with_paths_from(recipe: Recipe, folder: Path) -> Recipe:
     # A template may be a shipped name, which must not become a folder that is called the same.
     is_file = (model.template or "").endswith(".jinja")
     files = ["path", "tokenizer", *(["template"] if is_file else [])]
-    update = {"data": data.model_copy(update=sources), "model": moved(model, files)}
+    update = {
+        "data": data.model_copy(update=sources),
+        "model": moved(model, files),
+        "objective": moved(recipe.objective, ["teacher"]),
+    }
     return recipe.model_copy(
         update={name: update[name] for name in recipe.model_fields_set & set(update)}
     )

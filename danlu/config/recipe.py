@@ -16,8 +16,10 @@ from danlu.config.objective_section import (
     OBJECTIVE_SETTINGS,
     WITH_REFERENCE,
     WITH_ROLLOUTS,
+    WITH_TEACHER,
     ObjectiveSection,
 )
+from danlu.config.rope_section import RopeSection
 from danlu.config.section import PRACTICE, Section, setting
 from danlu.config.training_sections import (
     CheckpointsSection,
@@ -35,6 +37,7 @@ __all__ = [
     "PRACTICE",
     "WITH_REFERENCE",
     "WITH_ROLLOUTS",
+    "WITH_TEACHER",
     "CheckpointsSection",
     "DataSection",
     "DataSource",
@@ -45,6 +48,7 @@ __all__ = [
     "ObjectiveSection",
     "Recipe",
     "RolloutsSection",
+    "RopeSection",
     "SamplesSection",
     "Section",
     "SequencesSection",
@@ -79,13 +83,14 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _sequences_fit_the_objective(self) -> Self:
-        if self.objective.name == "nll":
+        if self.objective.name in ("nll", *WITH_TEACHER):
             return self
         for name in ("documents", "turns", "train_on_prompt", "weighting"):
             if getattr(self.sequences, name) != SequencesSection.model_fields[name].default:
+                learns = "classes" if self.objective.name == "classify" else "responses"
                 raise ValueError(
                     f"sequences.{name} does nothing with objective {self.objective.name}, which "
-                    "learns from a record's responses: remove one of them"
+                    f"learns from a record's {learns}: remove one of them"
                 )
         return self
 

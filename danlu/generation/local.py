@@ -14,6 +14,7 @@ from danlu.generation.draw import uniforms
 from danlu.generation.interface import Completion, Conversation, Sampling
 from danlu.generation.text import TextStream
 from danlu.models.adapters import unwrapped
+from danlu.models.rope import context_length
 from danlu.models.virtual_tokens import virtual_tokens_of
 from danlu.records.record import Message
 from danlu.sequences.encode import encode_prompt
@@ -70,8 +71,8 @@ class TransformersGenerator:
     @property
     def context_tokens(self) -> int | None:
         """How many tokens, prompt and answer, the model can take; None if it does not say."""
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if not isinstance(limit, int) or limit <= 0:
+        limit = context_length(self.model.config)
+        if limit is None:
             return None
         virtual = virtual_tokens_of(unwrapped(self.model))
         return limit - (virtual.count if virtual is not None else 0)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from danlu.models.quiet import quiet
+from danlu.models.rope import note_rope
 from danlu.models.source import read_json
 from danlu.models.token_rows import load_rows, rows_modules, save_rows
 from danlu.models.tokens import grow_embeddings
@@ -55,6 +56,7 @@ def save_adapter(model: Any, folder: Path) -> None:
     else:
         save_peft(model, folder)
     save_rows(base, folder)
+    note_rope(base.config, folder)
     if kind := getattr(base, "quantised_as", None):
         note_quantisation(kind, folder)
 

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from danlu.models.attention import FOREST_ATTENTION, ForestLayout
+from danlu.models.encoders import is_encoder
 
 PROBE_TOKENS = 6
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9, torch.bfloat16: 5e-2, torch.float16: 2e-2}
@@ -24,7 +25,7 @@ def use_forest_attention(model: PreTrainedModel) -> str | None:
     forest and as rows.
 
     Args:
-        model: A causal language model, not wrapped.
+        model: A transformers model, not wrapped.
 
     Returns:
         None if the model is now on forest attention; else the reason why it is unchanged.
@@ -65,6 +66,8 @@ def ordinary_attention(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _refused_by_config(model: PreTrainedModel) -> str | None:
+    if is_encoder(model.config):
+        return "it is an encoder, whose tokens also see those after them"
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if other := sorted(kinds - {"full_attention"}):

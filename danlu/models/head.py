@@ -84,6 +84,13 @@ class OutputHead:
             logits = self.softcap * torch.tanh(logits / self.softcap)
         return logits if logits.dtype == torch.float64 else logits.float()
 
+    def frozen_logits(self, hidden: Tensor) -> Tensor:
+        """Return ``logits`` by the fastest product; for use where autograd does not look."""
+        if not self.is_plain:
+            return self.logits(hidden)
+        hidden, matrix_VD = _autocast(hidden, self.module.get_parameter("weight"))
+        return product(hidden, matrix_VD).to(torch.promote_types(hidden.dtype, torch.float32))
+
     def weighted_nll(self, hidden_SD: Tensor, target_S: Tensor, weight_S: Tensor) -> WeightedNll:
         """Score predictions and sum their weighted negative log-likelihood.
 

@@ -16,18 +16,21 @@ import torch
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from danlu.config.recipe import TuningSection
+from danlu.config.recipe import RopeSection, TuningSection
 from danlu.errors import ModelError, did_you_mean
 from danlu.models.adapters import load_adapter
 from danlu.models.builtin import converted_folder
+from danlu.models.encoders import encoder_options, is_encoder
 from danlu.models.hub import must_be_local
 from danlu.models.quiet import quiet
+from danlu.models.rope import adapter_rope, scale_positions
 from danlu.models.source import (
     ModelSource,
     adapter_base,
@@ -75,8 +78,9 @@ def load_model(
     device: str | torch.device = "cpu",
     trust_remote_code: bool = False,
     progress: bool = True,
+    rope: RopeSection | None = None,
 ) -> PreTrainedModel:
-    """Load a causal language model, in evaluation mode.
+    """Load a causal language model or an encoder, in evaluation mode.
 
     Args:
         source: Where it is, as in a recipe's ``model.path``. Of a run: its ``model/``, or its base
@@ -85,17 +89,23 @@ def load_model(
         device: Where it goes.
         trust_remote_code: Run Python code that comes with the model.
         progress: Show a bar on stderr while a model is converted for the first time.
+        rope: How its positions are to be scaled; of an adapter, None is as it was trained.
 
     Returns:
         A transformers model; its ``name_or_path`` is what a saved adapter calls its base.
 
     Raises:
-        ModelError: If it is not there, has no safetensors weights, or cannot be read.
+        ModelError: If it is not there, has no safetensors weights, or cannot be read; or if its
+            positions cannot be scaled.
 
     Example:
         ``load_model("builtin:smollm2-135m-instruct")``
     """
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "progress": progress}
+    options: dict[str, Any] = {
+        "trust_remote_code": trust_remote_code,
+        "progress": progress,
+        "rope": rope,
+    }
     source = _located(source)
     if source.kind == "adapter":
         model = _with_adapter(source, dtype, torch.device(device), merge=True, **options)
@@ -115,6 +125,7 @@ def load_for_tuning(
     device: str | torch.device = "cpu",
     trust_remote_code: bool = False,
     progress: bool = True,
+    rope: RopeSection | None = None,
 ) -> Any:
     """Load a model as a tuning method needs it, in evaluation mode; then call ``apply_tuning``.
 
@@ -128,6 +139,7 @@ def load_for_tuning(
         device: Where it goes.
         trust_remote_code: Run Python code that comes with the model.
         progress: Show a bar on stderr while a model is converted for the first time.
+        rope: The recipe's ``model.rope``.
 
     Returns:
         A transformers model; a PEFT model around it where an adapter of PEFT's goes on.
@@ -137,7 +149,11 @@ def load_for_tuning(
             begin on an adapter.
     """
     place = torch.device(device)
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "progress": progress}
+    options: dict[str, Any] = {
+        "trust_remote_code": trust_remote_code,
+        "progress": progress,
+        "rope": rope,
+    }
     source = _located(source)
     if tuning.start == "continue" and source.kind == "adapter":
         model = _with_adapter(source, dtype, place, merge=False, **options)
@@ -155,19 +171,35 @@ def load_for_tuning(
     return load_model(source, dtype=dtype, device=place, **options)
 
 
-def load_config(source: ModelSource | str | Path, *, trust_remote_code: bool = False) -> Any:
-    """Load a model's transformers config without its weights, for estimates.
+def load_config(
+    source: ModelSource | str | Path,
+    *,
+    trust_remote_code: bool = False,
+    rope: RopeSection | None = None,
+) -> Any:
+    """Load a model's transformers config without its weights, with its positions scaled.
 
     Raises:
-        ModelError: If there is none, or it cannot be read.
+        ModelError: If there is none, or it cannot be read, or its positions cannot be scaled.
     """
     source = _located(source)
+    options = {"trust_remote_code": trust_remote_code}
     if source.kind == "adapter":
         assert source.path is not None
-        return load_config(adapter_base(source.path), trust_remote_code=trust_remote_code)
-    place = _place(source)
+        return load_config(
+            adapter_base(source.path), **options, rope=adapter_rope(source.path, rope)
+        )
+    return _config(source, _place(source), rope, **options)
+
+
+def _config(
+    source: ModelSource, place: dict[str, Any], rope: RopeSection | None, *, trust_remote_code: bool
+) -> Any:
     with _told(source, "config"), quiet():
-        return AutoConfig.from_pretrained(**place, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(**place, trust_remote_code=trust_remote_code)
+    if rope is not None:
+        scale_positions(config, rope)
+    return config
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -234,15 +266,22 @@ def _plain(
     *,
     trust_remote_code: bool,
     progress: bool,
+    rope: RopeSection | None = None,
     quantisation: str | None = None,
 ) -> Any:
     """Load a model that is no adapter, quantised if asked for."""
     place = _place(source, progress=progress)
+    if rope is not None and rope.given():
+        place["config"] = _config(source, place, rope, trust_remote_code=trust_remote_code)
     if quantisation is not None:
         place |= quantisation_options(quantisation, dtype, device)
     model: Any
     with _told(source, "model"), quiet():
-        model = AutoModelForCausalLM.from_pretrained(
+        config = AutoConfig.from_pretrained(**place, trust_remote_code=trust_remote_code)
+        kind: Any = AutoModelForCausalLM
+        if is_encoder(config):
+            kind, place = AutoModel, {**place, **encoder_options(config)}
+        model = kind.from_pretrained(
             **place, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
         )
     _name(model, source)
@@ -265,6 +304,7 @@ def _with_adapter(
     assert source.path is not None
     base_source = _located(adapter_base(source.path))
     quantisation = adapter_quantisation(source.path)
+    options["rope"] = adapter_rope(source.path, options.get("rope"))
     base: Any
     if base_source.kind == "adapter":
         base = load_model(base_source, dtype=dtype, device=device, **options)

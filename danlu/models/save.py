@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def save_model(
     model: PreTrainedModel | Any,
     tokenizer: PreTrainedTokenizerBase,
-    template: ChatTemplate,
+    template: ChatTemplate | None,
     directory: Path,
 ) -> Path:
     """Save a tuned model: its adapter to ``adapter/``, or all its weights to ``model/``.
@@ -35,7 +35,7 @@ def save_model(
     Args:
         model: What ``apply_tuning`` returned: with an adapter, or without.
         tokenizer: With any new special tokens already added.
-        template: The template it was trained with.
+        template: The template it was trained with; None for a model that reads plain text.
         directory: The run directory, or any folder.
 
     Returns:
@@ -51,10 +51,11 @@ def save_model(
             save_adapter(model, folder)
         else:
             save_weights(model, folder)
-        _generation_config(model, template.stop_ids).save_pretrained(folder)
         # A copy, because a caller's tokenizer keeps its own template.
         own = copy.copy(tokenizer)
-        own.chat_template = template.source
+        if template is not None:
+            _generation_config(model, template.stop_ids).save_pretrained(folder)
+            own.chat_template = template.source
         own.save_pretrained(folder)
     return target
 
@@ -64,6 +65,9 @@ _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cut
 
 def save_weights(model: PreTrainedModel, folder: Path) -> None:
     """Save all weights; transformers saves the generation config too, if it finds it consistent."""
+    if getattr(model, "generation_config", None) is None:  # an encoder generates nothing
+        model.save_pretrained(folder)
+        return
     own = model.generation_config
     model.generation_config = _generation_config(model)
     try:

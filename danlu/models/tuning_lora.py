@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 
 from danlu.config.recipe import TuningSection
 from danlu.errors import RecipeError, did_you_mean
+from danlu.models.encoders import is_encoder
 from danlu.models.layers import decoder_layers, layer_numbers, linear_layers
 from danlu.models.quiet import quiet
 from danlu.models.tokens import token_indices
@@ -78,7 +79,7 @@ def tune_lora(model: Any, tuning: TuningSection, new_token_ids: Sequence[int]) -
             # PEFT's conversion of such adapters has this limit; that of ``save_peft`` has not.
             warnings.filterwarnings("ignore", "Using Rank-Stabilized LoRA with rank_pattern")
             config = LoraConfig(
-                task_type="CAUSAL_LM",
+                task_type="FEATURE_EXTRACTION" if is_encoder(model.config) else "CAUSAL_LM",
                 r=tuning.lora_rank,
                 lora_alpha=tuning.lora_alpha or tuning.lora_rank,
                 lora_dropout=tuning.lora_dropout,

@@ -8,15 +8,19 @@ test, one line in ``MAKERS``, and its settings in the recipe's ``objective``.
 from collections.abc import Callable, Mapping
 
 from danlu.config.recipe import ObjectiveSection
+from danlu.objectives.classification import Classification
+from danlu.objectives.classify import Classify
 from danlu.objectives.cpo import Cpo
+from danlu.objectives.distil import Distil
 from danlu.objectives.dpo import Dpo
+from danlu.objectives.imitation import Imitation
 from danlu.objectives.judgement import Judgement
 from danlu.objectives.kto import Kto
 from danlu.objectives.nll import Nll
 from danlu.objectives.objective import Objective, Reads
 from danlu.objectives.orpo import Orpo
 from danlu.objectives.policy import GrpoPolicy, PpoPolicy
-from danlu.objectives.predictions import Answers, ChannelSums, Predictions
+from danlu.objectives.predictions import Answers, ChannelSums, Predictions, Teacher
 from danlu.objectives.preference import Preference
 from danlu.objectives.reward import Reward
 from danlu.objectives.scoring import Scoring
@@ -30,8 +34,10 @@ MAKERS: Mapping[str, Callable[..., Objective]] = {
     "simpo": lambda **settings: Preference(Simpo(**settings)),
     "cpo": lambda **settings: Preference(Cpo(**settings)),
     "kto": lambda **settings: Judgement(Kto(**settings)),
+    "classify": lambda **settings: Classification(Classify(**settings)),
     "ppo": PpoPolicy.of,
     "grpo": GrpoPolicy.of,
+    "distil": lambda **settings: Imitation(Distil(**settings)),
 }
 """Every objective by the name that recipes use."""
 
@@ -57,5 +63,6 @@ __all__ = [
     "Objective",
     "Predictions",
     "Reads",
+    "Teacher",
     "build_objective",
 ]

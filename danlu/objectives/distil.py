@@ -101,7 +101,13 @@ class Distil:
         )
 
     def sums(
-        self, student_CV: Tensor, teacher: Tensor | TopTokens, target_C: Tensor, weight_C: Tensor
+        self,
+        student_CV: Tensor,
+        teacher: Tensor | TopTokens,
+        target_C: Tensor,
+        weight_C: Tensor,
+        *,
+        vocabulary: int | None = None,
     ) -> DistilSums:
         """Score a chunk of predictions.
 
@@ -110,24 +116,36 @@ class Distil:
             teacher: The teacher's logits ``(C, V)``, or what ``top_tokens`` kept of them.
             target_C: int64: the data's own tokens.
             weight_C: Weight of each prediction.
+            vocabulary: How many leading tokens both models know: what lies behind is padding, left
+                out of the divergence (and not of the nll). None: all of the student's.
 
         Raises:
             ValueError: If shapes differ. Of a teacher's logits and the student's, the vocabulary
-                must be the same too.
+                must be the same too, as far as it is compared.
         """
         _check_predictions(student_CV, target_C, weight_C)
         student_CV, with_grad = widened(student_CV), torch.is_grad_enabled()
         # Both parts are reported; one of weight 0 must add neither a gradient nor 0 times infinity.
         with torch.set_grad_enabled(with_grad and self.nll_weight < 1):
-            divergence_C = self._divergence(student_CV, teacher)
+            divergence_C = self._divergence(student_CV[:, :vocabulary], teacher)
         with torch.set_grad_enabled(with_grad and self.nll_weight > 0):
             nll_C = functional.cross_entropy(student_CV, target_C, reduction="none")
+        loss_C = self.mixed(divergence_C, nll_C)
+        return DistilSums((weight_C * loss_C).sum(), divergence_C.detach(), nll_C.detach())
+
+    def mixed(self, divergence_C: Tensor, nll_C: Tensor) -> Tensor:
+        """Return the loss of each prediction; a part of weight 0 adds nothing.
+
+        Example:
+            >>> Distil(temperature=2.0, nll_weight=0.25).mixed(torch.ones(1), torch.ones(1))
+            tensor([3.2500])
+        """
         loss_C = torch.zeros_like(nll_C)
         if self.nll_weight < 1:
             loss_C = loss_C + (1 - self.nll_weight) * self.temperature**2 * divergence_C
         if self.nll_weight > 0:
             loss_C = loss_C + self.nll_weight * nll_C
-        return DistilSums((weight_C * loss_C).sum(), divergence_C.detach(), nll_C.detach())
+        return loss_C
 
     def _divergence(self, student_CV: Tensor, teacher: Tensor | TopTokens) -> Tensor:
         if isinstance(teacher, Tensor):

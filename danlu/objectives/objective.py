@@ -16,9 +16,9 @@ from danlu.sequences.branch import Branch
 
 Floats = NDArray[np.float64]
 
-Reads = Literal["turns", "compared", "judged", "prompts"]
-"""What an objective takes of a record: its turns, its responses (see ``sequences.answers``), or
-only what comes before an answer, which the policy samples."""
+Reads = Literal["turns", "compared", "judged", "prompts", "classes"]
+"""What an objective takes of a record: its turns, its responses (see ``sequences.answers``), only
+what comes before an answer, which the policy samples, or its classes (``sequences.labels``)."""
 
 
 class Objective(Protocol):
@@ -28,18 +28,21 @@ class Objective(Protocol):
         reads: What it takes of a record.
         needs_reference: Whether it reads the log-probabilities of a reference model.
         needs_baseline: Whether it reads a baseline over mismatched completions (``kto``).
-        readout: How many numbers it reads off the last token of a branch; 0 for none.
+        readout: How many numbers it reads off a branch by a readout head; 0 for none.
         whole_records: Whether all branches of a record must be in one pack.
     """
 
     reads: ClassVar[Reads]
     needs_baseline: ClassVar[bool]
-    readout: ClassVar[int]
     whole_records: ClassVar[bool]
 
     @property
     def needs_reference(self) -> bool:
         """Whether it reads the log-probabilities of a reference model."""
+
+    @property
+    def readout(self) -> int:
+        """How many numbers it reads off a branch by a readout head."""
 
     def divisor(self, branches: Sequence[Branch]) -> float:
         """Return by what a step's loss is divided, known before anything is computed."""
@@ -51,10 +54,12 @@ class Objective(Protocol):
         """Make the numbers that are reported from totals over steps and processes.
 
         Args:
-            totals: ``(K,)`` per channel, or ``()`` over all channels.
+            totals: ``(K,)`` per channel, or ``()`` over all channels; with an axis of classes
+                behind it where there is one.
 
         Returns:
-            The same shapes, with ``loss`` among them; NaN where there was nothing to divide by.
+            ``(K,)`` or ``()`` each, with ``loss`` among them; NaN where there was nothing to
+            divide by.
         """
 
 

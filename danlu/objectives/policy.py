@@ -252,7 +252,7 @@ class PpoPolicy:
         entropy_S = None
         if self.ppo.entropy_weight:
             policy_S, entropy_S = logprobs_and_entropy(
-                predictions.head, predictions.hidden_SD, predictions.target
+                predictions.token_head, predictions.hidden_SD, predictions.target
             )
         else:
             policy_S = predictions.logprobs()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from danlu.models.head import OutputHead, WeightedNll
+from danlu.objectives.distil import TopTokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,8 @@ class Answers:
         score: ``(A,)``: in the data, higher is better; NaN where there is none.
         label: int64 ``(A,)``: 1 thumbs up, -1 thumbs down, 0 neither.
         reference: ``(A,)``: log-probability under the reference, in nats; NaN without one.
-        readout: ``(A, C)``: what a readout head says of its last token; None without a head.
+        readout: ``(A, C)``: what a readout head says of it; None without a head.
+        classes: bool ``(A, C)``: the classes it belongs to; None where none are learned.
     """
 
     record: Tensor
@@ -38,6 +40,29 @@ class Answers:
     label: Tensor
     reference: Tensor
     readout: Tensor | None = None
+    classes: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """What a teacher says of S predictions: its states, or what was kept of its distributions.
+
+    Attributes:
+        said: Hidden states ``(S, E)`` with the head that turns them into logits, a chunk at a time;
+            or its likeliest tokens.
+        vocabulary: How many leading tokens both models know; padding lies behind.
+    """
+
+    said: tuple[Tensor, OutputHead] | TopTokens
+    vocabulary: int
+
+    @torch.no_grad()
+    def of(self, part: slice) -> Tensor | TopTokens:
+        """Return logits ``(C, vocabulary)`` of some predictions, or their likeliest tokens."""
+        if isinstance(self.said, TopTokens):
+            return TopTokens(self.said.ids_CK[part], self.said.logprobs_CK1[part])
+        hidden_SE, head = self.said
+        return head.frozen_logits(hidden_SE[part])[:, : self.vocabulary]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +76,10 @@ class Predictions:
         channel: int64 ``(S,)``: index of its task type.
         branch: int64 ``(S,)``: which of the pack's branches it belongs to.
         channels: How many task types there are.
-        head: Turns hidden states into scores.
+        head: Turns hidden states into scores; None for a model that predicts no tokens.
         answers: The pack's branches, for objectives that compare them.
         baseline: ``()``: what a whole step has in common (``kto``); None without.
+        teacher: What a teacher says of each prediction (``distil``); None without.
     """
 
     hidden_SD: Tensor
@@ -62,17 +88,29 @@ class Predictions:
     channel: Tensor
     branch: Tensor
     channels: int
-    head: OutputHead
+    head: OutputHead | None
     answers: Answers
     baseline: Tensor | None = None
+    teacher: Teacher | None = None
+
+    @property
+    def token_head(self) -> OutputHead:
+        """The head that predicts tokens.
+
+        Raises:
+            ValueError: If the model has none.
+        """
+        if self.head is None:
+            raise ValueError("the model has no output layer to score tokens with")
+        return self.head
 
     def weighted_nll(self) -> WeightedNll:
         """Sum ``weight * nll``; the cheapest way for an objective that is linear in nll."""
-        return self.head.weighted_nll(self.hidden_SD, self.target, self.weight)
+        return self.token_head.weighted_nll(self.hidden_SD, self.target, self.weight)
 
     def logprobs(self) -> Tensor:
         """Return ``(S,)`` log-probabilities, each differentiable, for any other objective."""
-        return self.head.logprobs(self.hidden_SD, self.target)
+        return self.token_head.logprobs(self.hidden_SD, self.target)
 
     def answer_logprobs(self) -> Tensor:
         """Return ``(A,)`` log-probabilities of whole answers, each differentiable, in nats."""
@@ -88,7 +126,7 @@ class Predictions:
         return total.index_add(0, self.branch, values_S)
 
     def by_channel(self, values_A: Tensor) -> Tensor:
-        """Add up values of answers per channel, ``(K,)``, detached."""
+        """Add up values of answers ``(A, …)`` per channel, ``(K, …)``, detached."""
         return sum_by_channel(values_A.detach(), self.answers.channel, self.channels)
 
     def tokens_by_channel(self) -> Tensor:
@@ -101,8 +139,9 @@ class ChannelSums(NamedTuple):
 
     Attributes:
         loss: ``()``: numerator of the step's loss, differentiable.
-        totals: float64 ``(K,)`` each: what an objective's ``metrics`` are made of, by name, with
-            ``tokens`` (scored tokens) among them; the same names for every pack.
+        totals: float64 ``(K,)``, or ``(K, C)`` for counts of classes: what an objective's
+            ``metrics`` are made of, by name, with ``tokens`` (scored tokens) among them; the same
+            names for every pack.
     """
 
     loss: Tensor
@@ -110,12 +149,13 @@ class ChannelSums(NamedTuple):
 
 
 def sum_by_channel(values_S: Tensor, channel_S: Tensor, channels: int) -> Tensor:
-    """Add up ``values_S`` per channel, in float64 where the device has it.
+    """Add up ``values_S``, or rows ``(S, …)``, per channel, in float64 where the device has it.
 
     Example:
         >>> sum_by_channel(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0, 2, 0]), 3)
         tensor([5., 0., 2.], dtype=torch.float64)
     """
     dtype = torch.float32 if values_S.device.type == "mps" else torch.float64
-    total = torch.zeros(channels, dtype=dtype, device=values_S.device)
+    shape = (channels, *values_S.shape[1:])
+    total = torch.zeros(shape, dtype=dtype, device=values_S.device)
     return total.index_add_(0, channel_S, values_S.to(dtype))

@@ -17,8 +17,8 @@ EDGE_ROWS = 10
 the last training loss are means over this share of the rows at either end, and over no more
 rows than this, so that the fall at the start of a long run is still seen."""
 TOKEN_OBJECTIVES = ("nll", "distil")
-"""Their losses are means over tokens; those of all others, and all metrics, over records."""
-PERPLEXITY = "perplexity"
+"""Their losses and metrics are means over tokens; those of all others over records."""
+PERPLEXITY, NLL = "perplexity", "nll"
 MOST_NATS = 700.0
 """A float ends at e to the power of 709."""
 
@@ -216,10 +216,15 @@ def _metric_spans(numbers: Numbers, split: Split, kind: _Kind) -> dict[str, Span
     spans = {}
     for name in numbers.values:
         column = numbers.column(name)
-        if name != "loss" and (span := _span(column, column.records, split)):
+        weights = column.tokens if kind.loss_per_token else column.records
+        if name != "loss" and (span := _span(column, weights, split)):
             spans[name] = span
     loss = _loss_span(numbers, split, kind)
-    if kind.documents and PERPLEXITY not in spans and loss is not None:
+    if PERPLEXITY in spans:
+        loss = spans.get(NLL)  # where the loss is a mixture
+    elif not kind.documents:
+        loss = None
+    if loss is not None:
         # Of the mean loss: the mean of perplexities would be another, larger number.
         first, last = perplexity(loss.first), perplexity(loss.last)
         if first is not None and last is not None:

@@ -307,6 +307,13 @@ def commands(run: RunDirectory) -> list[tuple[str, str]]:
     path = shlex.quote(str(run.path))
     recipe = shlex.quote(str(run.recipe_path))
     report = (f"danlu report {path}", "write this page and loss.png again")
+    resolved = run.resolved()
+    if run.state() == "finished" and resolved is not None and resolved.objective == "classify":
+        return [
+            (f"danlu classify {path} --text TEXT", "say which class a text belongs to"),
+            (f"danlu classify {path} --file FILE --json", "the same of all texts of a file"),
+            report,
+        ]
     if run.state() == "finished":
         prompts = [sample.prompt for sample in run.samples() if len(sample.prompt) <= 60]
         prompt = shlex.quote(next((text for text in prompts if "\n" not in text), "Hello!"))

@@ -204,17 +204,26 @@ METRICS: dict[str, Metric] = {
     "classify.accuracy": replace(
         _PAIRS,
         unit="share of records",
-        meaning="Share of the records whose label is found.",
+        meaning="Share of the records whose label is found; with several labels a record, all of "
+        "them and no other.",
         watch="Compare it with the share of the commonest label, which an answer that never "
         "changes reaches too.",
         mark=None,
     ),
     "macro_f1": Metric(
         title="Macro F1",
-        meaning="Mean of the labels' F1 scores; a rare label counts as much as a common one.",
+        meaning="Mean of the labels' F1 scores; a rare label counts as much as a common one. "
+        "Labels that neither occur nor are said are left out.",
         watch="Far below the accuracy, rare labels are not found: give them more records.",
         rising=True,
         headline=True,
+        limits=(0.0, 1.0),
+    ),
+    "micro_f1": Metric(
+        title="Micro F1",
+        meaning="F1 of all labels together; a common label counts for more than a rare one.",
+        watch="Far above the macro F1, it is the common labels alone that are found.",
+        rising=True,
         limits=(0.0, 1.0),
     ),
     "margin": _MARGIN,
@@ -393,6 +402,14 @@ METRICS: dict[str, Metric] = {
         rising=False,
         headline=True,
     ),
+    "distil.perplexity": Metric(
+        title="Perplexity",
+        meaning="Among how many tokens, were they equally likely, the student chooses on the "
+        "data's own answers: e to the power of the nll.",
+        watch="It may rise a little while the divergence falls: the teacher says things otherwise.",
+        rising=False,
+        headline=True,
+    ),
 }
 """By name, or by objective and name where an objective's number means something of its own. Their
 order is that of the page."""
@@ -404,8 +421,11 @@ LOSS_NOTES: dict[str, str] = {
     "orpo": "Nll of the better answer per token, and a term for the odds against the worse one.",
     "simpo": "Falls as the mean log-probability of the better answer passes the worse one's.",
     "cpo": "Preference without a reference, and the nll of the better answer.",
+    "classify": "Nats per label; guessing is the logarithm of the classes (two: 0.693).",
     "ppo": "The price of KL less the mean reward: it falls as answers earn more.",
     "grpo": "The price of KL less the mean reward: it falls as answers earn more.",
+    "distil": "Divergence from the teacher, times the temperature squared, mixed with nll by "
+    "objective.nll_weight; nats per token.",
 }
 """What a loss that is not plain nll says; compare it only between runs of the same settings."""
 

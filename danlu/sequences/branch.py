@@ -30,6 +30,19 @@ class Verdict(NamedTuple):
 UNJUDGED = Verdict()
 
 
+class Taught(NamedTuple):
+    """What a teacher says of a branch's S trained tokens, the likeliest K tokens of each.
+
+    Attributes:
+        ids: int32 ``(S, K)``: the tokens.
+        logprobs: float32 ``(S, K + 1)``: their log-probabilities at the teacher's temperature, and
+            last that of all others together.
+    """
+
+    ids: NDArray[np.int32]
+    logprobs: NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Branch:
     """One root-to-leaf path of the token forest.
@@ -41,10 +54,12 @@ class Branch:
         record: Index of its record in the prepared data.
         branch: Index of the branch within its record.
         channel: Index of the record's task type.
-        prompt_tokens: How many leading tokens are prompt.
+        prompt_tokens: How many leading tokens are prompt; of two texts, the first one.
         verdict: How good the completion is, where it is one of several to be compared.
         reference: Log-probability in nats of the completion's tokens under the reference model;
             NaN where there is none.
+        classes: Numbers of the classes that it belongs to, where classes are learned.
+        taught: What was kept of a teacher; None where there is none.
     """
 
     input_ids: NDArray[np.int32]
@@ -55,3 +70,5 @@ class Branch:
     prompt_tokens: int
     verdict: Verdict = UNJUDGED
     reference: float = math.nan
+    classes: tuple[int, ...] = ()
+    taught: Taught | None = None

@@ -43,6 +43,8 @@ class Pack:
         branch: int64 ``(P,)``: which of the pack's branches it belongs to, from 0.
         members: int64 ``(A,)``: index in the step's list of each of the pack's branches.
         last: int64 ``(A,)``: flat index of the last token of each.
+        prompt_tokens: int64 ``(A,)``: how many leading tokens of each are prompt, or the first of
+            two texts.
         row_lengths: int64 ``(rows,)`` for padded rows; None for a forest.
     """
 
@@ -56,6 +58,7 @@ class Pack:
     branch: IntArray
     members: IntArray
     last: IntArray
+    prompt_tokens: IntArray
     row_lengths: IntArray | None = None
 
     @property
@@ -157,7 +160,7 @@ def empty_pack() -> Pack:
     """Return a pack of one token that predicts nothing, for a device that has no share."""
     one = np.zeros(1, np.int64)
     none = np.zeros(0, np.int64)
-    return Pack(one, one, one + 1, none, none, np.zeros(0, np.float32), none, none, none, none)
+    return Pack(one, one, one + 1, none, none, np.zeros(0, np.float32), *[none] * 5)
 
 
 def share_out(packs: Sequence[Pack], parts: int) -> list[list[Pack]]:
@@ -228,6 +231,7 @@ class _Predictions:
     def __init__(self) -> None:
         self._parts: list[tuple[NDArray[Any], ...]] = []
         self._last: list[int] = []
+        self._prompt_tokens: list[int] = []
 
     def add(self, branch: Branch, path: IntArray) -> None:
         """Add a branch's trained tokens.
@@ -247,6 +251,7 @@ class _Predictions:
             )
         )
         self._last.append(int(path[-1]))
+        self._prompt_tokens.append(branch.prompt_tokens)
 
     def columns(self, order: Sequence[int]) -> dict[str, NDArray[Any]]:
         """Return the columns of a pack that say what is predicted.
@@ -265,6 +270,7 @@ class _Predictions:
             "branch": branch.astype(np.int64),
             "members": np.array(order, np.int64),
             "last": np.array(self._last, np.int64),
+            "prompt_tokens": np.array(self._prompt_tokens, np.int64),
         }
 
 

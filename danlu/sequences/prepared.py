@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from danlu.errors import RunError
-from danlu.sequences.branch import Branch, Verdict
+from danlu.sequences.branch import Branch, Taught, Verdict
+from danlu.sequences.labels import Labels
 from danlu.sequences.storage import Columns, Strings, new_directory, ranges, read_columns
 from danlu.sequences.weighting import equal_task_types
 
@@ -72,6 +73,26 @@ class Drop:
 
 
 @dataclass(frozen=True, eq=False)
+class KeptTeacher:
+    """A teacher's likeliest K tokens at each of the P trained tokens, branch after branch.
+
+    Attributes:
+        ids: int32 ``(P, K)``; see ``Taught``.
+        logprobs: float32 ``(P, K + 1)``.
+        offsets: int64 ``(B + 1,)``: where each branch's begin.
+    """
+
+    ids: NDArray[np.int32]
+    logprobs: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+
+    def of(self, b: int) -> Taught:
+        """Return what was kept for branch ``b``; views."""
+        own = slice(int(self.offsets[b]), int(self.offsets[b + 1]))
+        return Taught(self.ids[own], self.logprobs[own])
+
+
+@dataclass(frozen=True, eq=False)
 class PreparedData:
     """All branches of a data set. N tokens, B branches, R records.
 
@@ -99,6 +120,9 @@ class PreparedData:
         notes: What the chat template has to say.
         reference: float32 ``(B,)``: log-probability in nats of each completion under a reference
             model; None without one. It is not saved with the rest, and no subset carries it.
+        labels: Classes of the records, by ``record_position``; None where none are learned. Like
+            ``reference`` not saved with the rest.
+        teacher: What a teacher says of each trained token; None without one. Likewise.
     """
 
     input_ids: NDArray[np.int32]
@@ -122,6 +146,8 @@ class PreparedData:
     fingerprint: str
     notes: tuple[str, ...] = ()
     reference: NDArray[np.float32] | None = None
+    labels: Labels | None = None
+    teacher: KeptTeacher | None = None
 
     def __len__(self) -> int:
         """Count the records that have something to learn."""
@@ -135,10 +161,11 @@ class PreparedData:
     def branch(self, b: int) -> Branch:
         """Return branch ``b``, ``0 <= b < B``; its arrays are views."""
         start, end = int(self.offsets[b]), int(self.offsets[b + 1])
+        labels, record = self.labels, int(self.branch_record[b])
         return Branch(
             input_ids=self.input_ids[start:end],
             weights=self.weights[start:end],
-            record=int(self.branch_record[b]),
+            record=record,
             branch=int(self.branch_index[b]),
             channel=int(self.branch_channel[b]),
             prompt_tokens=int(self.prompt_tokens[b]),
@@ -146,6 +173,8 @@ class PreparedData:
                 int(self.branch_rank[b]), float(self.branch_score[b]), int(self.branch_label[b])
             ),
             reference=math.nan if self.reference is None else float(self.reference[b]),
+            classes=() if labels is None else labels.at(int(self.record_position[record])),
+            taught=None if self.teacher is None else self.teacher.of(b),
         )
 
     def record(self, r: int) -> list[Branch]:

@@ -7,7 +7,7 @@ branch without a completion, so that prepared prompts are ordinary prepared data
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -50,10 +50,19 @@ def prompt_messages(record: Record) -> tuple[Message, ...]:
 
 
 @dataclass
-class _Prompts:
-    """Prompts that have been kept so far."""
+class Prompts:
+    """Prompts that have been kept so far.
+
+    Attributes:
+        ids: int32: the tokens of each.
+        first: How many of them are the first of two texts; all, where there is one.
+        records: Whose it is.
+        positions: Which record of the input that was.
+        drops: What was left out or cut.
+    """
 
     ids: list[NDArray[np.int32]] = field(default_factory=list)
+    first: list[int] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
@@ -90,8 +99,8 @@ def prepare_prompts(
         RecordError: If a record is plain text, or too long with ``overlong: error``.
     """
     encoder = Encoder(tokenizer, boundary=template.stop_tokens[0])
-    kept, count = _Prompts(), 0
-    for chunk in _chunks(records):
+    kept, count = Prompts(), 0
+    for chunk in chunks_of(records):
         texts, owners = [], []
         for position, record in enumerate(chunk, start=count):
             if (text := _prompt_text(record, template, settings, kept.drops)) is not None:
@@ -102,19 +111,22 @@ def prepare_prompts(
             own = ids[offsets[place] : offsets[place + 1]]
             if (fitted := _fitted(own, record, settings, max_new_tokens, kept.drops)) is not None:
                 kept.ids.append(fitted)
+                kept.first.append(len(fitted))
                 kept.records.append(record)
                 kept.positions.append(position)
         count += len(chunk)
         if on_progress is not None:
             on_progress(count)
-    prepared = _prepared(kept, count, settings, max_new_tokens, template)
+    known = (template.source, str(max_new_tokens))
+    prepared = lay_out(kept, count, settings, known, template.notes)
     if directory is None:
         return prepared
     prepared.save(directory)
     return PreparedData.load(directory)
 
 
-def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
+def chunks_of(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Cut a stream of records into lists of ``CHUNK_RECORDS``."""
     rest = iter(records)
     while chunk := list(islice(rest, CHUNK_RECORDS)):
         yield chunk
@@ -160,14 +172,22 @@ def _fitted(
     return ids[from_prompt:] if keep else None
 
 
-def _prepared(
-    kept: _Prompts,
+def lay_out(
+    kept: Prompts,
     count: int,
     settings: SequencesSection,
-    max_new_tokens: int,
-    template: ChatTemplate,
+    known: Sequence[str],
+    notes: tuple[str, ...],
 ) -> PreparedData:
-    """Lay the prompts out as prepared data."""
+    """Lay prompts out as prepared data.
+
+    Args:
+        kept: The prompts.
+        count: How many records were read.
+        settings: The recipe's ``sequences``.
+        known: What else they depend on, for the fingerprint.
+        notes: What the chat template has to say.
+    """
     records = len(kept.records)
     ids = np.concatenate([np.zeros(0, np.int32), *kept.ids]).astype(np.int32)
     offsets = offsets_of(np.array([len(one) for one in kept.ids], np.int64))
@@ -177,9 +197,8 @@ def _prepared(
     record_ids = Strings.of(record.id for record in kept.records)
     each = np.arange(records, dtype=np.int32)
     digest = hashlib.blake2b(ids.tobytes() + offsets.tobytes() + channel.tobytes(), digest_size=16)
-    for text in (repr(list(record_ids)), repr(names), settings.model_dump_json(), template.source):
+    for text in (repr(list(record_ids)), repr(names), settings.model_dump_json(), *known):
         digest.update(hashlib.blake2b(text.encode()).digest())
-    digest.update(str(max_new_tokens).encode())
     return PreparedData(
         input_ids=ids,
         weights=np.zeros(len(ids), np.float32),
@@ -187,7 +206,7 @@ def _prepared(
         branch_record=each,
         branch_channel=channel,
         branch_index=np.zeros(records, np.int32),
-        prompt_tokens=np.diff(offsets).astype(np.int32),
+        prompt_tokens=np.array(kept.first, np.int32),
         branch_rank=np.zeros(records, np.int32),
         branch_score=np.full(records, np.nan, np.float32),
         branch_label=np.zeros(records, np.int8),
@@ -200,5 +219,5 @@ def _prepared(
         records_read=count,
         weighting=settings.weighting,
         fingerprint=digest.hexdigest(),
-        notes=template.notes,
+        notes=notes,
     )

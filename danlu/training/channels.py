@@ -22,7 +22,7 @@ class ChannelTotals:
     Attributes:
         names: The task types, in channel order (K of them).
         objective: Makes numbers of totals.
-        totals: float64 ``(K,)`` each, on the device: this process's share.
+        totals: float64 ``(K,)`` or ``(K, C)``, on the device: this process's share.
         records: int64 ``(K,)``: records of all processes.
     """
 
@@ -45,15 +45,21 @@ class ChannelTotals:
         """Sum over all processes: the one reduction of a logging step."""
         if not self.totals:
             raise RuntimeError("nothing was scored since the last logging step")
-        stacked = torch.stack([self.totals[name] for name in sorted(self.totals)])
-        summed = accelerator.reduce(stacked, reduction="sum").cpu().numpy().astype(np.float64)
-        totals = dict(zip(sorted(self.totals), summed, strict=True))
+        names = sorted(self.totals)
+        joined = torch.cat([self.totals[name].flatten() for name in names])
+        summed = accelerator.reduce(joined, reduction="sum").cpu().numpy().astype(np.float64)
+        ends = np.cumsum([self.totals[name].numel() for name in names])
+        parts = np.split(summed, ends[:-1])
+        totals = {
+            name: part.reshape(self.totals[name].shape)
+            for name, part in zip(names, parts, strict=True)
+        }
         return Reduced(tuple(self.names), self.objective, totals, self.records)
 
 
 @dataclass(frozen=True)
 class Reduced:
-    """Totals over all processes, as float64 arrays ``(K,)`` on the host."""
+    """Totals over all processes, as float64 arrays ``(K,)`` or ``(K, C)`` on the host."""
 
     names: tuple[str, ...]
     objective: Objective
@@ -100,7 +106,7 @@ class Reduced:
         }
 
     def _overall(self) -> dict[str, NDArray[np.float64]]:
-        return self.objective.metrics({name: total.sum() for name, total in self.totals.items()})
+        return self.objective.metrics({name: total.sum(0) for name, total in self.totals.items()})
 
 
 def _finite(numbers: Mapping[str, Any]) -> dict[str, float]:

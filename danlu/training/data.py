@@ -11,7 +11,8 @@ import json
 import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from danlu.sequences.prepared import PreparedData
 from danlu.sequences.prompts import prepare_prompts
 from danlu.sequences.split import hold_out
 from danlu.sequences.template import ChatTemplate
+from danlu.training.labelled import LabelledData, kept_labels
 from danlu.workshop.data import VERSION_PREFIX, recipe_sources
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ def must_name_data(recipe: Recipe) -> None:
 
 
 def run_fingerprint(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate | None
 ) -> str:
     """Hash everything that the result of a run depends on, before anything is prepared."""
     training = recipe.training.model_dump(exclude=set(LAYOUT_ONLY))
@@ -88,15 +90,18 @@ def run_fingerprint(
         [source.share for source in recipe.data.train],
         recipe.model.path,
         recipe.model.new_tokens,
+        *([recipe.model.rope.given()] if recipe.model.rope.given() else []),
         recipe.sequences.model_dump(),
         recipe.tuning.model_dump(),
         recipe.objective.model_dump(),
         recipe.rollouts.model_dump(exclude={"keep_per_step", "kl_limit"}),
         recipe.evaluation.model_dump(),
         training,
-        template.source,
+        None if template is None else template.source,
         tokenizer.backend_tokenizer.to_str(),
     ]
+    if recipe.data.mix.targets:
+        parts.append(recipe.data.mix.model_dump())
     text = json.dumps(parts, ensure_ascii=False, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -104,7 +109,7 @@ def run_fingerprint(
 def make_data(
     recipe: Recipe,
     tokenizer: PreTrainedTokenizerBase,
-    template: ChatTemplate,
+    template: ChatTemplate | None,
     *,
     directory: Path | None = None,
     rejected: Path | None = None,
@@ -115,7 +120,7 @@ def make_data(
     Args:
         recipe: Sources and settings.
         tokenizer: With any new special tokens already added.
-        template: The chat template in use.
+        template: The chat template in use; None where plain text is classified.
         directory: Where prepared data are kept for a resumed run; None keeps them in memory.
         rejected: Where rows that are no records go, with ``on_bad_record: skip``.
         progress: Told how many records have been read.
@@ -124,66 +129,21 @@ def make_data(
         TrainingError: If nothing is left to train on.
         RecordError: If a source cannot be read.
     """
-    kept = _SampleTaker(recipe.samples.from_data)
-    reads = build_objective(recipe.objective).reads
-    counts = []
-
-    def prepared(name: str, sources: Sequence[DataSource]) -> tuple[PreparedData, _SourceNumbers]:
-        reading = read_records(
-            _sources(sources), on_bad_record=recipe.data.on_bad_record, rejected=rejected
-        )
-        numbers = _SourceNumbers()
-        counted = (lambda count: progress(name, count)) if progress else None
-        if reads == "prompts":
-            made = prepare_prompts(
-                kept.watch(name, numbers.watch(reading)),
-                tokenizer,
-                template,
-                recipe.sequences,
-                recipe.rollouts.max_new_tokens,
-                directory=directory / name if directory else None,
-                on_progress=counted,
-            )
-        else:
-            made = prepare(
-                kept.watch(name, numbers.watch(reading)),
-                tokenizer,
-                template,
-                recipe.sequences,
-                documents=recipe.sequences.documents,
-                answers=reads if reads == "compared" or reads == "judged" else None,
-                directory=directory / name if directory else None,
-                on_progress=counted,
-            )
-        counts.append(reading.rejected_count)
-        return made, numbers
-
     if rejected:
         rejected.unlink(missing_ok=True)  # both readings append to it
-    share, seed = recipe.data.eval_share, recipe.training.seed
-    shares = wanted_shares([source.share for source in recipe.data.train])
-    mixes = any(one is not None for one in shares)
-    thinned = 0
-    train, numbers = prepared("all" if share or mixes else "train", recipe.data.train)
-    if mixes and len(train):
-        chosen = mixed_records(train, numbers.of(train), shares, seed)
-        thinned = len(train) - len(chosen)
-        mixed = "mixed" if share else "train"
-        place = directory / mixed if directory else None
-        train = train.subset(chosen, with_drops=True, directory=place)
-    held_out = prepared("eval", recipe.data.eval)[0] if recipe.data.eval else None
-    if share:
-        train, held_out = hold_out(train, share, seed, directory=directory)
-    if directory:
-        for scratch in ("all", "mixed"):
-            shutil.rmtree(directory / scratch, ignore_errors=True)
+    reader = _Reader(recipe, tokenizer, template, directory, rejected, progress)
+    train, held_out, thinned = _parts(reader, recipe, directory)
     if not len(train):
         raise TrainingError(f"no record is left to train on: {_reasons(train)}", where="data.train")
+    if reader.labelled is not None:
+        train = replace(train, labels=reader.labelled.labels("train"))
+        if held_out is not None:
+            held_out = replace(held_out, labels=reader.labelled.labels("eval"))
     data = TrainingData(
         train,
         held_out if held_out is not None and len(held_out) else None,
-        kept.samples(),
-        sum(counts),
+        reader.kept.samples(),
+        reader.rejected_count,
         thinned,
         run_fingerprint(recipe, tokenizer, template),
     )
@@ -198,10 +158,37 @@ def make_data(
     return data
 
 
+def _parts(
+    reader: _Reader, recipe: Recipe, directory: Path | None
+) -> tuple[PreparedData, PreparedData | None, int]:
+    """Prepare, mix and hold out.
+
+    Returns:
+        What is trained on, what is held out, and how many records the mix leaves out.
+    """
+    share, seed = recipe.data.eval_share, recipe.training.seed
+    shares = wanted_shares([source.share for source in recipe.data.train])
+    mixes = any(one is not None for one in shares)
+    thinned = 0
+    train, numbers = reader.prepare("all" if share or mixes else "train", recipe.data.train)
+    if mixes and len(train):
+        chosen = mixed_records(train, numbers.of(train), shares, seed)
+        thinned = len(train) - len(chosen)
+        place = directory / ("mixed" if share else "train") if directory else None
+        train = train.subset(chosen, with_drops=True, directory=place)
+    held_out = reader.prepare("eval", recipe.data.eval)[0] if recipe.data.eval else None
+    if share:
+        train, held_out = hold_out(train, share, seed, directory=directory)
+    if directory:
+        for scratch in ("all", "mixed"):
+            shutil.rmtree(directory / scratch, ignore_errors=True)
+    return train, held_out, thinned
+
+
 def load_data(
     recipe: Recipe,
     tokenizer: PreTrainedTokenizerBase,
-    template: ChatTemplate,
+    template: ChatTemplate | None,
     directory: Path,
 ) -> TrainingData | None:
     """Load what ``make_data`` has kept; None if it was not finished.
@@ -221,6 +208,10 @@ def load_data(
     train = PreparedData.load(directory / "train")
     has_eval = recipe.data.eval or recipe.data.eval_share
     held_out = PreparedData.load(directory / "eval") if has_eval else None
+    if recipe.objective.name == "classify":
+        train = replace(train, labels=kept_labels(directory, "train"))
+        if held_out is not None:
+            held_out = replace(held_out, labels=kept_labels(directory, "eval"))
     samples = tuple(read_records([Source(str(directory / "samples.jsonl"), format="danlu")]))
     return TrainingData(
         train,
@@ -230,6 +221,82 @@ def load_data(
         about["thinned"],
         about["fingerprint"],
     )
+
+
+class _Reader:
+    """Reads sources and prepares their records as the objective takes them.
+
+    Attributes:
+        kept: A few records to show answers of.
+        labelled: The classes of the records, where classes are learned.
+        rejected_count: Rows so far that were not records.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        tokenizer: PreTrainedTokenizerBase,
+        template: ChatTemplate | None,
+        directory: Path | None,
+        rejected: Path | None,
+        progress: Progress | None,
+    ) -> None:
+        self._recipe = recipe
+        self._tokenizer = tokenizer
+        self._template = template
+        self._directory = directory
+        self._rejected = rejected
+        self._progress = progress
+        self._reads = build_objective(recipe.objective).reads
+        has_classes = self._reads == "classes"
+        self.kept = _SampleTaker(0 if has_classes else recipe.samples.from_data)
+        self.labelled = (
+            LabelledData(recipe, tokenizer, template, directory) if has_classes else None
+        )
+        self.rejected_count = 0
+
+    def prepare(
+        self, name: str, sources: Sequence[DataSource]
+    ) -> tuple[PreparedData, _SourceNumbers]:
+        """Prepare the records of sources under a name; also say which source each came from."""
+        reading = read_records(
+            _sources(sources),
+            on_bad_record=self._recipe.data.on_bad_record,
+            rejected=self._rejected,
+        )
+        numbers = _SourceNumbers()
+        made = self._prepared(name, self.kept.watch(name, numbers.watch(reading)))
+        self.rejected_count += reading.rejected_count
+        return made, numbers
+
+    def _prepared(self, name: str, records: Iterable[Record]) -> PreparedData:
+        recipe, progress = self._recipe, self._progress
+        place = self._directory / name if self._directory else None
+        counted = partial(progress, name) if progress else None
+        if self.labelled is not None:
+            part = "eval" if name == "eval" else "train"
+            return self.labelled.prepare(part, records, place, counted)
+        if self._reads == "prompts":
+            assert self._template is not None
+            return prepare_prompts(
+                records,
+                self._tokenizer,
+                self._template,
+                recipe.sequences,
+                recipe.rollouts.max_new_tokens,
+                directory=place,
+                on_progress=counted,
+            )
+        return prepare(
+            records,
+            self._tokenizer,
+            self._template,
+            recipe.sequences,
+            documents=recipe.sequences.documents,
+            answers=self._reads if self._reads in ("compared", "judged") else None,
+            directory=place,
+            on_progress=counted,
+        )
 
 
 def _sources(sources: Sequence[DataSource]) -> list[Source]:

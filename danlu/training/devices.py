@@ -452,7 +452,7 @@ def _fit_zero(scoring: ScoringModel, accelerator: Accelerator) -> None:
     unwrapped(scoring.model).enable_input_require_grads()
     # A decoder layer is gathered as a whole, however its parts read their weights.
     plugin.transformer_moe_cls_names = ",".join(_layer_classes(scoring, "zero3"))
-    width = unwrapped(scoring.model).get_output_embeddings().weight.shape[1]
+    width = unwrapped(scoring.model).config.get_text_config().hidden_size
     # Vectors stay whole, as with "auto" in Accelerate and transformers.
     zero["stage3_param_persistence_threshold"] = 10 * width
     deepspeed.zero.Init(module=scoring, config_dict_or_path=plugin.deepspeed_config)

@@ -13,16 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from danlu.config.recipe import Recipe
+from danlu.config.recipe import WITH_TEACHER, Recipe
 from danlu.models.load import load_config, load_tokenizer, pick_device, pick_dtype
 from danlu.models.products import product
+from danlu.models.rope import length_notes
 from danlu.models.tokens import add_tokens
 from danlu.objectives import build_objective
-from danlu.sequences.template import ChatTemplate
 from danlu.training.data import TrainingData, make_data, must_name_data
+from danlu.training.labelled import chat_template
+from danlu.training.mixing import mix_lines, record_order
 from danlu.training.order import RecordOrder
-from danlu.training.run import PACK_TOKENS_CPU, PACK_TOKENS_GPU
 from danlu.training.scoring import Packing
+from danlu.training.setup import pack_tokens
+from danlu.training.teacher import must_name_teacher, shared_vocabulary
 from danlu.training.trackers import check_trackers
 
 STEPS_LOOKED_AT = 50
@@ -110,22 +113,25 @@ def dry_run(recipe: Recipe) -> Plan:
         DanluError: For everything that would stop the run before its first step.
     """
     must_name_data(recipe)
+    if recipe.objective.name in WITH_TEACHER:
+        must_name_teacher(recipe)
     check_trackers(recipe.logging.trackers)
     device = pick_device(recipe.training.device)
-    options = {"trust_remote_code": recipe.model.trust_remote_code}
+    options: dict[str, Any] = {"trust_remote_code": recipe.model.trust_remote_code}
     tokenizer = load_tokenizer(recipe.model.tokenizer or recipe.model.path, **options)
     add_tokens(tokenizer, recipe.model.new_tokens)
-    template = ChatTemplate.load(tokenizer, recipe.model.template, recipe.model.template_options)
+    template = chat_template(recipe, tokenizer)
     data = make_data(recipe, tokenizer, template)
-    config = load_config(recipe.model.path, **options).get_text_config()
+    whole_config = load_config(recipe.model.path, **options, rope=recipe.model.rope)
+    notes = length_notes(whole_config, recipe.sequences.max_length)
+    config = whole_config.get_text_config()
     settings = recipe.training
-    default = PACK_TOKENS_CPU if device.type == "cpu" else PACK_TOKENS_GPU
     packing = Packing(
-        settings.pack_tokens or default,
+        pack_tokens(recipe, device),
         forest=recipe.model.attention != "rows",
         whole_records=build_objective(recipe.objective).whole_records,
     )
-    order = RecordOrder(len(data.train), settings.batch_records, settings.seed)
+    order = record_order(recipe, data.train)
     steps = order.total_steps(settings.epochs, settings.max_steps)
     looked_at = range(min(steps, STEPS_LOOKED_AT))
     unique, packs, plain, predictions = np.mean(
@@ -135,6 +141,7 @@ def dry_run(recipe: Recipe) -> Plan:
     is_full = recipe.tuning.method == "full"
     # Per weight of a matrix and token: 2 forward, 2 for the input's gradient, 2 for the weight's.
     work = (6 if is_full else 4) * (body * unique + head * predictions) * steps
+    taught = _teacher_work(recipe, tokenizer, unique, predictions, steps)
     rate = _matrix_rate(device, pick_dtype(recipe.model.precision, device), config.hidden_size)
     total = body + config.vocab_size * config.hidden_size * (
         1 if getattr(config, "tie_word_embeddings", False) else 2
@@ -152,9 +159,9 @@ def dry_run(recipe: Recipe) -> Plan:
         packs_per_step=float(packs),
         shared_share=float(1 - unique / plain),
         total_parameters=int(total),
-        train_seconds=float(work / (SHARE_OF_RATE * rate)),
+        train_seconds=float((work + taught) / (SHARE_OF_RATE * rate)),
         memory_bytes=_memory_bytes(recipe, config, total, min(unique, packing.pack_tokens)),
-        notes=template.notes,
+        notes=(*(template.notes if template else ()), *notes, *mix_lines(recipe, data.train)),
     )
 
 
@@ -169,6 +176,8 @@ def _task_types(data: TrainingData) -> tuple[TaskTypePlan, ...]:
     tokens = np.bincount(train.branch_channel, lengths, minlength=size)
     branches = np.bincount(train.branch_channel, minlength=size)
     records = np.bincount(train.record_channel, minlength=size)
+    if not shares.any():  # prompts and texts have no weights: each record counts
+        shares = records.astype(np.float64)
     dropped = train.drop_counts()
     rows = [
         TaskTypePlan(
@@ -211,6 +220,27 @@ def _matrix_parameters(config: Any) -> tuple[int, int]:
     attention = 2 * width * head_dim * (heads + keys)
     inner = getattr(config, "intermediate_size", None) or 4 * width
     return layers * (attention + 3 * width * inner), width * config.vocab_size
+
+
+def _teacher_work(
+    recipe: Recipe, tokenizer: Any, unique: float, predictions: float, steps: int
+) -> float:
+    """Return the floating-point operations of a teacher's forward passes; 0 without one.
+
+    Raises:
+        RecipeError: If it has another vocabulary.
+    """
+    objective = recipe.objective
+    if objective.name not in WITH_TEACHER:
+        return 0.0
+    shared_vocabulary(recipe, tokenizer)
+    options: dict[str, Any] = {"trust_remote_code": recipe.model.trust_remote_code}
+    config = load_config(str(objective.teacher), **options).get_text_config()
+    body, head = _matrix_parameters(config)
+    passes = steps
+    if objective.keeps_teacher:  # once over the data, however many epochs there are
+        passes = min(steps, max(1, round(steps / recipe.training.epochs)))
+    return 2 * (body * unique + head * predictions) * passes
 
 
 def _matrix_rate(device: torch.device, dtype: torch.dtype, width: int) -> float:

@@ -28,7 +28,7 @@ from danlu.training.channels import ChannelTotals
 from danlu.training.checkpoint import Checkpoints, LoopState
 from danlu.training.devices import accumulating, clip_gradients, outside_steps
 from danlu.training.evaluate import evaluate
-from danlu.training.order import RecordOrder
+from danlu.training.mixing import record_order
 from danlu.training.references import StepSource
 from danlu.training.schedule import learning_rate
 from danlu.training.scoring import Packing
@@ -79,7 +79,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         settings = self.recipe.training
-        self.order = RecordOrder(len(self.train.prepared), settings.batch_records, settings.seed)
+        self.order = record_order(self.recipe, self.train.prepared)
         self.total_steps = self.order.total_steps(settings.epochs, settings.max_steps)
         per_epoch = min(self.order.steps_per_epoch, self.total_steps)
         self.evaluate_every = self.recipe.evaluation.every_steps or per_epoch

@@ -4,10 +4,44 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from danlu.workshop.marks import marks_of_places
+from danlu.workshop.shares import take
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """Which records an epoch takes, and how often: those of some groups more than those of others.
+
+    Attributes:
+        group: ``(R,)``: the group of each record.
+        times: ``(G,)``: how often the records of each group are taken, in the mean.
+        seed: Of the draw.
+    """
+
+    group: NDArray[np.int64]
+    times: NDArray[np.float64]
+    seed: int
+
+    @cached_property
+    def size(self) -> int:
+        """How many records an epoch has, repeats and all; the same for each epoch."""
+        return len(self.epoch(0))
+
+    def epoch(self, epoch: int) -> NDArray[np.int64]:
+        """Return the indices of the records of an epoch, rising.
+
+        Example:
+            >>> Draw(np.array([0, 0, 1]), np.array([0.0, 2.0]), seed=0).epoch(3).tolist()
+            [2, 2]
+        """
+        count = len(self.group)
+        marks = marks_of_places(count, self.seed, epoch)
+        return np.repeat(np.arange(count), take(self.times, self.group, np.ones(count), marks))
 
 
 @dataclass(frozen=True)
@@ -21,16 +55,19 @@ class RecordOrder:
         records: How many there are.
         batch_records: Records per optimizer step; the last step of an epoch may have fewer.
         seed: Seeds the permutation of each epoch.
+        draw: What an epoch takes; None takes every record once.
     """
 
     records: int
     batch_records: int
     seed: int
+    draw: Draw | None = None
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps in one pass over the records."""
-        return math.ceil(self.records / self.batch_records)
+        """Optimizer steps in one pass over the records, or over what is drawn of them."""
+        size = self.records if self.draw is None else self.draw.size
+        return math.ceil(size / self.batch_records)
 
     def total_steps(self, epochs: float, max_steps: int | None) -> int:
         """Return the number of optimizer steps for a fractional number of epochs.
@@ -52,9 +89,11 @@ class RecordOrder:
         """
         epoch, place = divmod(step, self.steps_per_epoch)
         start = place * self.batch_records
-        return _permutation(self.records, self.seed, epoch)[start : start + self.batch_records]
+        order = _permutation(self.records, self.seed, epoch, self.draw)
+        return order[start : start + self.batch_records]
 
 
 @lru_cache(maxsize=2)
-def _permutation(records: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    return np.random.default_rng([seed, epoch]).permutation(records)
+def _permutation(records: int, seed: int, epoch: int, draw: Draw | None) -> NDArray[np.int64]:
+    shuffle = np.random.default_rng([seed, epoch])
+    return shuffle.permutation(records if draw is None else draw.epoch(epoch))

@@ -149,7 +149,7 @@ class PolicyModel(nn.Module):
         with accelerator.autocast():
             for pack, place_S in zip(share, places, strict=True):
                 predictions = self.scoring._predictions(pack, branches)
-                head, hidden_SD = predictions.head, predictions.hidden_SD
+                head, hidden_SD = predictions.token_head, predictions.hidden_SD
                 logprob_S, entropy_S = logprobs_and_entropy(head, hidden_SD, predictions.target)
                 found[0, place_S], found[1, place_S] = logprob_S.float(), entropy_S.float()
                 if (value_S := self._values(hidden_SD)) is not None:

@@ -211,7 +211,7 @@ class ModelReward:
                 "with another objective.",
                 where=str(source.path),
             )
-        options = {"trust_remote_code": trust_remote_code}
+        options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
         tokenizer = load_tokenizer(source, **options)
         model = load_model(source, dtype=dtype, device=device, **options)
         model.requires_grad_(False)

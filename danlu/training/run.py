@@ -2,86 +2,53 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from accelerate import Accelerator
-from torch import nn
 
 from danlu.config import recipe_text as as_text
-from danlu.config.recipe import WITH_ROLLOUTS, Recipe
-from danlu.errors import RecipeError, TrainingError
-from danlu.models.adapters import has_adapter, unwrapped
-from danlu.models.forest_support import use_forest_attention
-from danlu.models.fused import fuse_layers
-from danlu.models.load import load_for_tuning, load_tokenizer, pick_dtype
-from danlu.models.readout import Readout, ReadoutInfo
+from danlu.config.recipe import WITH_ROLLOUTS, WITH_TEACHER, Recipe
+from danlu.errors import TrainingError
+from danlu.models.adapters import has_adapter
+from danlu.models.load import pick_dtype
 from danlu.models.save import save_model
-from danlu.models.tokens import add_tokens
-from danlu.models.tuning import (
-    apply_tuning,
-    checkpointing_obstacle,
-    forest_obstacle,
-    learning_rate_factors,
-    trainable_parameters,
-)
-from danlu.models.tuning_continue import continued
-from danlu.objectives import Objective, build_objective
 from danlu.runs import (
     Dropped,
     Resolved,
     RunDirectory,
+    Sample,
     Summary,
     collect_environment,
     summarise,
     write_report,
 )
 from danlu.sequences.prepared import PreparedData
-from danlu.sequences.template import ChatTemplate
 from danlu.training.checkpoint import Checkpoints
-from danlu.training.data import (
-    TrainingData,
-    load_data,
-    make_data,
-    must_name_data,
-    recipe_datasets,
-)
+from danlu.training.data import must_name_data, recipe_datasets
 from danlu.training.devices import (
     close,
-    describe_devices,
     launched_processes,
-    loading_device,
     make_accelerator,
-    prepare,
     settle,
     with_whole_layers,
 )
 from danlu.training.gathering import make_whole
 from danlu.training.loop import Loop, run_loop
-from danlu.training.memory import keep_freed_memory, peak_bytes
+from danlu.training.memory import peak_bytes
 from danlu.training.notes import Notes
-from danlu.training.optimizer import build_optimizer
-from danlu.training.practice import Practice, prepare_practice
+from danlu.training.practice import Practice
 from danlu.training.progress import TrainingProgress
-from danlu.training.references import StepSource, step_source
 from danlu.training.reinforce import run_reinforce
 from danlu.training.rewards import must_name_reward
-from danlu.training.samples import after_samples, answer, before_samples, questions
+from danlu.training.samples import after_samples, before_samples
 from danlu.training.scores import score_rows
-from danlu.training.scoring import Packing, ScoringModel
+from danlu.training.setup import Setup, set_up
+from danlu.training.stopping import stop_asked
+from danlu.training.teacher import must_name_teacher
 from danlu.training.trackers import check_trackers, start_trackers
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-PACK_TOKENS_CPU, PACK_TOKENS_GPU = 1024, 8192
 
 
 @dataclass(frozen=True)
@@ -123,6 +90,8 @@ def train(
     must_name_data(recipe)
     if recipe.objective.name in WITH_ROLLOUTS:
         must_name_reward(recipe)
+    if recipe.objective.name in WITH_TEACHER:
+        must_name_teacher(recipe)
     check_trackers(recipe.logging.trackers)
     accelerator = _accelerator(recipe)
     notes = Notes(show=progress and accelerator.is_main_process)
@@ -151,112 +120,107 @@ def _never_began(path: Path) -> bool:
 
 def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: Notes) -> Run:
     """Do the work between the opening and the closing of the run directory."""
-    tuning = continued(recipe.tuning, recipe.model.path)
-    recipe = recipe.model_copy(update={"tuning": tuning})
-    device = accelerator.device
-    if device.type == "cpu":
-        keep_freed_memory()
-    source = recipe.model.tokenizer or recipe.model.path
-    tokenizer = load_tokenizer(source, trust_remote_code=recipe.model.trust_remote_code)
-    new_token_ids = add_tokens(tokenizer, recipe.model.new_tokens)
-    template = ChatTemplate.load(tokenizer, recipe.model.template, recipe.model.template_options)
-    notes.say(*template.notes)
-    data = _data(recipe, accelerator, run, tokenizer, template, notes)
-    objective = build_objective(recipe.objective)
-    place = loading_device(accelerator)
-    model, packing = _model(recipe, objective, device, place, tokenizer, new_token_ids, notes)
-    readout = _readout(objective, model)
-    parameters = _parameters(model, readout)
-    total = sum(parameter.numel() for parameter in model.parameters())
-    moving = sum(parameter.numel() for parameter in parameters.values())
-    notes.say(f"{moving:,} of {total:,} parameters move ({moving / total:.2%}), on {device}")
-    notes.say(*describe_devices(recipe, accelerator))
-    scoring = ScoringModel(model, objective, len(data.train.channels), readout)
-    practice: Practice | None = None
-    whole: nn.Module = scoring
-    if objective.reads == "prompts":
-        practice = prepare_practice(
-            recipe, scoring, tokenizer, template, packing, run, data.train, data.eval
-        )
-        whole = practice.policy
-        parameters |= practice.policy.own_parameters()
-        notes.say(*practice.notes)
-    prepared, optimizer = prepare(
-        whole,
-        build_optimizer(
-            parameters, recipe.training, learning_rate_factors(parameters, recipe.tuning)
-        ),
-        accelerator,
-    )
-    parameters = _parameters(model, readout)
-    if practice is not None:
-        parameters |= practice.policy.own_parameters()
-    asked = questions(recipe.samples, data.samples)
-    samples = run.samples()
-
-    def answers(scoring: ScoringModel) -> list[str]:
-        return answer(scoring.model, tokenizer, template, asked, recipe.samples.max_new_tokens)
-
-    if len(samples) != len(asked):
-        texts = with_whole_layers(prepared, accelerator, answers)
-        if accelerator.is_main_process:
-            samples = before_samples(asked, texts)
-            run.write_samples(samples)
-    checkpoints = Checkpoints(
-        run.checkpoints_path,
-        data.fingerprint,
-        recipe.checkpoints.keep,
-        writes=accelerator.is_main_process,
-    )
-    sources = _sources(data, recipe, prepared, packing, accelerator, run, notes)
-    settle(prepared)
-    loop = Loop(
-        recipe=recipe,
-        model=prepared,
-        parameters=parameters,
-        optimizer=optimizer,
-        objective=objective,
-        train=sources["train"],
-        eval=sources.get("eval"),
-        packing=packing,
-        accelerator=accelerator,
-        run=run,
-        checkpoints=checkpoints,
-        state=checkpoints.restore(parameters, optimizer),
-    )
+    ready = set_up(recipe, accelerator, run, notes)
+    samples = _samples_before(ready)
+    loop = _loop(ready)
     if accelerator.is_main_process:
         # Without a checkpoint even the row of step 0 is written anew.
         run.truncate_after(loop.state.step or -1)
-        run.write_resolved(_resolved(recipe, loop, data, device))
+        run.write_resolved(_resolved(ready, loop))
+        data = ready.data
         run.write_dropped(_dropped(data.train) + (_dropped(data.eval) if data.eval else []))
     accelerator.wait_for_everyone()
-    if not _run(loop, notes, practice):
+    if not _run(loop, notes, ready.practice):
         if accelerator.is_main_process:
             run.set_state("interrupted", f"stopped after step {loop.state.step}")
         notes.say(f"stopped after step {loop.state.step}; --resume goes on from there")
         return Run(run.path, None)
-    settle(prepared)
-    if data.eval is not None and recipe.evaluation.keep_best:
-        best = checkpoints.restore_best(parameters)
-        if best is not None and best.step != loop.state.step:
-            notes.say(f"kept the weights of step {best.step}, which had the best evaluation loss")
-    if objective.readout and data.eval is not None:
-        scores = score_rows(prepared, data.eval, packing, accelerator)
-        if accelerator.is_main_process:
-            run.write_scores(scores)
-    texts = with_whole_layers(prepared, accelerator, answers)
-    make_whole(scoring, keep=accelerator.is_main_process, moving_only=has_adapter(model))
-    if not accelerator.is_main_process:
-        accelerator.wait_for_everyone()
-        return Run(run.path, None)
-    saved = save_model(model, tokenizer, template, run.path)
-    if readout is not None:
-        readout.save(saved)
-    if practice is not None:
-        practice.policy.save_critic(saved)
-    run.write_samples(after_samples(samples, texts))
-    summary = summarise(
-        run.metrics(),
+    settle(ready.prepared)
+    _keep_best(ready, loop)
+    _write_scores(ready)
+    texts = with_whole_layers(ready.prepared, accelerator, ready.answers)
+    main = accelerator.is_main_process
+    make_whole(ready.scoring, keep=main, moving_only=has_adapter(ready.model))
+    summary = None
+    if main:
+        _save(ready)
+        run.write_samples(after_samples(samples, texts))
+        summary = _summary(ready, loop)
+        run.finish(summary)
+        write_report(run.path)
+    accelerator.wait_for_everyone()
+    return Run(run.path, summary)
+
+
+def _samples_before(ready: Setup) -> list[Sample]:
+    """Return the answers before training; a resumed run has them already."""
+    samples = ready.run.samples()
+    if len(samples) != len(ready.asked):
+        texts = with_whole_layers(ready.prepared, ready.accelerator, ready.answers)
+        if ready.accelerator.is_main_process:
+            samples = before_samples(ready.asked, texts)
+            ready.run.write_samples(samples)
+    return samples
+
+
+def _loop(ready: Setup) -> Loop:
+    """Make the loop, at the step of the last checkpoint."""
+    checkpoints = Checkpoints(
+        ready.run.checkpoints_path,
+        ready.data.fingerprint,
+        ready.recipe.checkpoints.keep,
+        writes=ready.accelerator.is_main_process,
+    )
+    sources = ready.sources()
+    settle(ready.prepared)
+    return Loop(
+        recipe=ready.recipe,
+        model=ready.prepared,
+        parameters=ready.parameters,
+        optimizer=ready.optimizer,
+        objective=ready.objective,
+        train=sources["train"],
+        eval=sources.get("eval"),
+        packing=ready.packing,
+        accelerator=ready.accelerator,
+        run=ready.run,
+        checkpoints=checkpoints,
+        state=checkpoints.restore(ready.parameters, ready.optimizer),
+    )
+
+
+def _keep_best(ready: Setup, loop: Loop) -> None:
+    """Go back to the weights of the best evaluation, if the recipe says so."""
+    if ready.data.eval is None or not ready.recipe.evaluation.keep_best:
+        return
+    best = loop.checkpoints.restore_best(ready.parameters)
+    if best is not None and best.step != loop.state.step:
+        ready.notes.say(f"kept the weights of step {best.step}, which had the best evaluation loss")
+
+
+def _write_scores(ready: Setup) -> None:
+    """Keep what a reward model says of each held-out answer."""
+    objective, held_out = ready.objective, ready.data.eval
+    if not objective.readout or objective.reads != "compared" or held_out is None:
+        return
+    scores = score_rows(ready.prepared, held_out, ready.packing, ready.accelerator)
+    if ready.accelerator.is_main_process:
+        ready.run.write_scores(scores)
+
+
+def _save(ready: Setup) -> None:
+    """Write the model, or what was added to it, into the run directory."""
+    saved = save_model(ready.model, ready.tokenizer, ready.template, ready.run.path)
+    if ready.readout is not None:
+        ready.readout.save(saved)
+    if ready.practice is not None:
+        ready.practice.policy.save_critic(saved)
+
+
+def _summary(ready: Setup, loop: Loop) -> Summary:
+    recipe, data = ready.recipe, ready.data
+    return summarise(
+        ready.run.metrics(),
         name=recipe.name,
         model=recipe.model.path,
         method=recipe.tuning.method,
@@ -265,14 +229,10 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
         records=len(data.train),
         eval_records=len(data.eval) if data.eval else 0,
         train_seconds=loop.state.elapsed_s,
-        trainable_parameters=moving,
-        total_parameters=total,
-        peak_bytes=peak_bytes(device),
+        trainable_parameters=ready.moving,
+        total_parameters=ready.total,
+        peak_bytes=peak_bytes(ready.accelerator.device),
     )
-    run.finish(summary)
-    write_report(run.path)
-    accelerator.wait_for_everyone()
-    return Run(run.path, summary)
 
 
 def _accelerator(recipe: Recipe) -> Accelerator:
@@ -293,141 +253,6 @@ def _accelerator(recipe: Recipe) -> Accelerator:
     return accelerator
 
 
-def _data(
-    recipe: Recipe,
-    accelerator: Accelerator,
-    run: RunDirectory,
-    tokenizer: PreTrainedTokenizerBase,
-    template: ChatTemplate,
-    notes: Notes,
-) -> TrainingData:
-    """Load this run's prepared data, or make it in the main process."""
-    directory = run.path / "prepared"
-    if accelerator.is_main_process:
-        data = load_data(recipe, tokenizer, template, directory)
-        if data is None:
-            with notes.counting("reading records") as count:
-                data = make_data(
-                    recipe,
-                    tokenizer,
-                    template,
-                    directory=directory,
-                    rejected=run.rejected_path,
-                    progress=count,
-                )
-        notes.say(*describe(data))
-    accelerator.wait_for_everyone()
-    if not accelerator.is_main_process:
-        data = load_data(recipe, tokenizer, template, directory)
-    assert data is not None  # the main process has just made it, or has raised
-    return data
-
-
-def _sources(
-    data: TrainingData,
-    recipe: Recipe,
-    model: nn.Module,
-    packing: Packing,
-    accelerator: Accelerator,
-    run: RunDirectory,
-    notes: Notes,
-) -> dict[str, StepSource]:
-    """Give training and evaluation data what the objective compares them with."""
-    with notes.counting("scoring with the reference") as count:
-        return {
-            name: step_source(
-                part,
-                recipe,
-                model,
-                packing,
-                accelerator,
-                run.path / "prepared" / name,
-                partial(count, name) if count else None,
-            )
-            for name, part in (("train", data.train), ("eval", data.eval))
-            if part is not None
-        }
-
-
-def _readout(objective: Objective, model: Any) -> Readout | None:
-    """Make the head that the objective reads, on the model's device; None if it reads none."""
-    if not objective.readout:
-        return None
-    base = unwrapped(model)
-    width = base.get_output_embeddings().weight.shape[1]
-    head = Readout(ReadoutInfo("reward", width, ("reward",)))
-    return head.to(base.device, torch.promote_types(base.dtype, torch.float32))
-
-
-def _parameters(model: Any, readout: Readout | None) -> dict[str, nn.Parameter]:
-    """Return all that moves, by name."""
-    found = trainable_parameters(model)
-    if readout is not None:
-        found |= {f"readout.{name}": part for name, part in readout.named_parameters()}
-    return found
-
-
-def describe(data: TrainingData) -> list[str]:
-    """Say in a few lines what was read, dropped and rejected."""
-    lines = [f"{len(data.train):,} records, {data.train.branches:,} branches to learn"]
-    if data.eval is not None:
-        lines[0] += f"; {len(data.eval):,} records held out"
-    for part in (data.train, data.eval):
-        for task_type, reasons in (part.drop_counts() if part else {}).items():
-            counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-            lines.append(f"{task_type}: {counts} (see dropped.jsonl)")
-    if data.thinned:
-        lines.append(f"{data.thinned:,} records are left out, so that the mix has its shares")
-    if data.rejected:
-        lines.append(f"{data.rejected:,} rows were no records and were skipped (rejected.jsonl)")
-    return lines
-
-
-def _model(
-    recipe: Recipe,
-    objective: Objective,
-    device: torch.device,
-    place: torch.device,
-    tokenizer: PreTrainedTokenizerBase,
-    new_token_ids: tuple[int, ...],
-    notes: Notes,
-) -> tuple[Any, Packing]:
-    """Load and tune the model, and decide how packs are computed."""
-    if recipe.training.gradient_checkpointing and (no := checkpointing_obstacle(recipe.tuning)):
-        raise RecipeError(
-            f"tuning.method {recipe.tuning.method} excludes it: {no}. Switch it off.",
-            where="training.gradient_checkpointing",
-        )
-    model = load_for_tuning(
-        recipe.model.path,
-        recipe.tuning,
-        dtype=pick_dtype(recipe.model.precision, device),
-        device=place,
-        trust_remote_code=recipe.model.trust_remote_code,
-    )
-    reason = "the recipe asks for rows" if recipe.model.attention == "rows" else None
-    reason = reason or forest_obstacle(recipe.tuning) or use_forest_attention(unwrapped(model))
-    if reason and recipe.model.attention == "forest":
-        raise TrainingError(
-            f"this model cannot be computed as a forest: {reason}. Use auto or rows.",
-            where="model.attention",
-        )
-    if reason:
-        notes.say(f"padded rows instead of a forest: {reason}")
-    torch.manual_seed(recipe.training.seed)  # new adapter weights are random
-    model = apply_tuning(model, recipe.tuning, new_token_ids=new_token_ids, tokenizer=tokenizer)
-    fuse_layers(model)
-    if recipe.training.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
-    default = PACK_TOKENS_CPU if device.type == "cpu" else PACK_TOKENS_GPU
-    packing = Packing(
-        recipe.training.pack_tokens or default,
-        forest=reason is None,
-        whole_records=objective.whole_records,
-    )
-    return model, packing
-
-
 def _run(loop: Loop, notes: Notes, practice: Practice | None) -> bool:
     """Run the loop with its display, its trackers and a graceful end on signals."""
     done = loop.state.step
@@ -437,36 +262,15 @@ def _run(loop: Loop, notes: Notes, practice: Practice | None) -> bool:
         loop.watchers.append(start_trackers(loop.recipe, loop.accelerator, done))
         notes.say(f"tracked by {', '.join(trackers)}")
     with ExitStack() as stack:
-        loop.should_stop = stack.enter_context(_stop_asked(notes))
+        loop.should_stop = stack.enter_context(stop_asked(notes))
         if notes.show:
             display = TrainingProgress(loop.total_steps, done, notes.console)
             loop.watchers.append(stack.enter_context(display.showing()))
         return run_loop(loop) if practice is None else run_reinforce(loop, practice)
 
 
-@contextmanager
-def _stop_asked(notes: Notes) -> Iterator[Any]:
-    """Turn the first Ctrl-C or SIGTERM into a stop at the step's end; the second stops at once."""
-    asked: list[int] = []
-
-    def remember(number: int, _: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-        notes.say("stopping at the end of this step; once more stops at once")
-
-    try:
-        before = {s: signal.signal(s, remember) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: the caller has the signals
-        before = {}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _resolved(recipe: Recipe, loop: Loop, data: TrainingData, device: torch.device) -> Resolved:
+def _resolved(ready: Setup, loop: Loop) -> Resolved:
+    recipe, data, device = ready.recipe, ready.data, ready.accelerator.device
     return Resolved(
         recipe=recipe.model_dump(),
         environment=collect_environment(),

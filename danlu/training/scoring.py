@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,10 @@ from transformers import PreTrainedModel
 
 from danlu.models.adapters import unwrapped
 from danlu.models.attention import ForestLayout
+from danlu.models.encoders import encoder_states, is_encoder
 from danlu.models.head import OutputHead
-from danlu.objectives import Answers, Objective, Predictions
+from danlu.models.readout import Readout, pooled
+from danlu.objectives import Answers, Objective, Predictions, Teacher
 from danlu.sequences.branch import Branch
 from danlu.sequences.forest import Pack, build_packs, build_rows
 
@@ -40,8 +42,15 @@ class Packing:
         return build_rows(branches, self.pack_tokens, whole_records=whole)
 
 
+class Teaches(Protocol):
+    """Whoever says something of a pack's predictions: see ``danlu.training.teacher``."""
+
+    def of(self, pack: Pack, branches: Sequence[Branch]) -> Teacher:
+        """Return what there is to learn from, one row per prediction."""
+
+
 class ScoringModel(nn.Module):
-    """A causal language model that scores packs.
+    """A causal language model, or an encoder, that scores packs.
 
     Wrapping model, readout and objective together lets data-parallel engines see one forward per
     pack.
@@ -50,7 +59,9 @@ class ScoringModel(nn.Module):
         model: The tuned model; a PEFT model or a plain one.
         objective: Makes a loss of scored predictions.
         channels: How many task types there are.
-        readout: Reads numbers off a branch's last token, where the objective asks for them.
+        readout: Reads numbers off a branch, where the objective asks for them.
+        teacher: Says what the predictions should be, where the objective asks for it; no part of
+            the module, so that nothing trains, shares out or saves it.
     """
 
     def __init__(
@@ -58,13 +69,15 @@ class ScoringModel(nn.Module):
         model: PreTrainedModel,
         objective: Objective,
         channels: int,
-        readout: nn.Module | None = None,
+        readout: Readout | None = None,
+        teacher: Teaches | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.readout = readout
         self.objective = objective
         self.channels = channels
+        self.teacher = teacher
 
     @property
     def base(self) -> Any:
@@ -98,9 +111,16 @@ class ScoringModel(nn.Module):
 
     def readouts(self, pack: Pack) -> Tensor:
         """Return what the readout says of each of the pack's branches, ``(A, C)``."""
-        assert self.readout is not None
-        states_TD = token_states(self.base, pack)
-        read: Tensor = self.readout(states_TD[torch.from_numpy(pack.last).to(states_TD.device)])
+        read = self._read(token_states(self.base, pack), pack)
+        assert read is not None
+        return read
+
+    def _read(self, states_TD: Tensor, pack: Pack) -> Tensor | None:
+        """Read each of the pack's branches, ``(A, C)``; None without a head."""
+        if self.readout is None:
+            return None
+        # Under sharded training the head is a wrapped module, with the same attributes.
+        read: Tensor = self.readout(pooled(states_TD, pack, self.readout.info.pooling))
         return read
 
     def _predictions(
@@ -113,7 +133,12 @@ class ScoringModel(nn.Module):
         def place(array: Any) -> Tensor:
             return torch.from_numpy(array).to(device)
 
-        readout = None if self.readout is None else self.readout(states_TD[place(pack.last)])
+        answers = _answers(
+            [branches[index] for index in pack.members],
+            self._read(states_TD, pack),
+            device,
+            with_classes=self.objective.reads == "classes",
+        )
         return Predictions(
             hidden_SD=states_TD[place(pack.predictor)],
             target=place(pack.target),
@@ -121,13 +146,20 @@ class ScoringModel(nn.Module):
             channel=place(pack.channel),
             branch=place(pack.branch),
             channels=self.channels,
-            head=OutputHead.of(base),
-            answers=_answers([branches[index] for index in pack.members], readout, device),
+            head=None if is_encoder(base.config) else OutputHead.of(base),
+            answers=answers,
             baseline=baseline,
+            teacher=None if self.teacher is None else self.teacher.of(pack, branches),
         )
 
 
-def _answers(branches: Sequence[Branch], readout: Tensor | None, device: torch.device) -> Answers:
+def _answers(
+    branches: Sequence[Branch],
+    readout: Tensor | None,
+    device: torch.device,
+    *,
+    with_classes: bool = False,
+) -> Answers:
     """Gather what is said of the branches of a pack."""
     numbers: dict[int, int] = {}
     for branch in branches:
@@ -140,6 +172,12 @@ def _answers(branches: Sequence[Branch], readout: Tensor | None, device: torch.d
     # float32 holds a sum of log-probabilities to seven digits, as it was computed.
     floats = [(branch.verdict.score, branch.reference) for branch in branches]
     scores = torch.tensor(floats, dtype=torch.float32).reshape(len(rows), 2).to(device)
+    classes = None
+    if with_classes and readout is not None:
+        classes = torch.zeros(readout.shape, dtype=torch.bool)
+        for row, branch in enumerate(branches):
+            classes[row, list(branch.classes)] = True
+        classes = classes.to(device)
     return Answers(
         record=columns[:, 0],
         records=len(numbers),
@@ -149,19 +187,23 @@ def _answers(branches: Sequence[Branch], readout: Tensor | None, device: torch.d
         score=scores[:, 0],
         reference=scores[:, 1],
         readout=readout,
+        classes=classes,
     )
 
 
 def token_states(model: PreTrainedModel, pack: Pack) -> Tensor:
-    """Run the decoder over a pack.
+    """Run a decoder, or an encoder, over a pack.
 
     Args:
-        model: A causal language model; with ``FOREST_ATTENTION`` set for a forest pack.
+        model: A causal language model, with ``FOREST_ATTENTION`` set for a forest pack; or an
+            encoder, for rows only.
         pack: A forest, or padded rows.
 
     Returns:
         ``(T, D)``: the hidden state of each token; of padded rows, one row after another.
     """
+    if is_encoder(model.config):
+        return encoder_states(model, pack)
     device = model.device
     input_ids = torch.from_numpy(pack.input_ids).to(device)
     position_ids = torch.from_numpy(pack.position_ids).to(device)

@@ -11,11 +11,13 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, Literal, NamedTuple
 
 from danlu.records import Record
 from danlu.sequences.split import held_out_count
 from danlu.workshop.decision import Decision, Progress, drop, keep
+from danlu.workshop.near import near_groups
 from danlu.workshop.store import Store, no_progress
 from danlu.workshop.text import fold
 from danlu.workshop.version import Version
@@ -24,6 +26,10 @@ Part = Literal["train", "eval"]
 
 NearGroups = Callable[[Sequence[str]], Iterable[int]]
 """Gives each text the number of its group: equal numbers, nearly equal texts."""
+
+NEAR = 0.9
+"""At 0.8 are many prompts of one form, a long question with a short name in it; at 0.9 mostly those
+with typing errors or other punctuation."""
 
 CONVERSATION_KEYS = (
     "conversation_id",
@@ -56,6 +62,11 @@ def equal_groups(texts: Sequence[str]) -> Iterable[int]:
     return [first.setdefault(fold(text), number) for number, text in enumerate(texts)]
 
 
+def groups_of(near: float) -> NearGroups:
+    """Return what groups prompts that are at least so alike."""
+    return equal_groups if near == 1 else partial(near_groups, threshold=near)
+
+
 @dataclass(frozen=True)
 class Split:
     """One part of a split.
@@ -64,9 +75,8 @@ class Split:
         part: Which: the other records are dropped from it, by the rule ``other part``.
         share: Of each task type, in records, that goes to ``eval``.
         seed: Another seed draws other groups.
-        near: How alike prompts must be to stay together, as ``near_groups`` takes it; None groups
-            equal ones only.
-        near_groups: Groups prompts.
+        near: Jaccard similarity from which prompts are near-duplicates and stay together; at 1 only
+            equal ones do.
         drawn: What was drawn before, for the second part; by record id.
     """
 
@@ -76,14 +86,13 @@ class Split:
     part: Part
     share: float = 0.05
     seed: int = 0
-    near: float | None = None
-    near_groups: NearGroups = field(default=equal_groups, metadata={"setting": False})
+    near: float = NEAR
     drawn: dict[str, Part] = field(default_factory=dict, metadata={"setting": False})
 
     def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:
         """Keep the records of the part."""
         if not self.drawn:
-            self.drawn.update(draw(records, self.share, self.seed, self.near_groups))
+            self.drawn.update(draw(records, self.share, self.seed, groups_of(self.near)))
         for record in records:
             other = self.drawn[record.id] != self.part
             yield drop(record, "other part", self.drawn[record.id]) if other else keep(record)
@@ -95,8 +104,7 @@ def split(
     *,
     share: float,
     seed: int = 0,
-    near: float | None = None,
-    near_groups: NearGroups = equal_groups,
+    near: float = NEAR,
     name: str | None = None,
     progress: Progress = no_progress,
 ) -> Parts:
@@ -107,15 +115,14 @@ def split(
         version: What is split.
         share: Of each task type that goes to ``eval``, above 0 and below 1.
         seed: Another seed draws other groups.
-        near: What ``near_groups`` was made with; stands in the version's settings.
-        near_groups: Groups prompts.
+        near: Jaccard similarity from which prompts stay together; 1 groups equal ones only.
         name: The parts are named ``<name>-train`` and ``<name>-eval``.
         progress: Told how far the work is.
     """
     drawn: dict[str, Part] = {}
     made = []
     for part in ("train", "eval"):
-        operation = Split(part, share, seed, near, near_groups, drawn)
+        operation = Split(part, share, seed, near, drawn)
         called = f"{name}-{part}" if name else None
         made.append(store.apply(operation, version, name=called, progress=progress))
     return Parts(*made)

@@ -40,6 +40,10 @@ class Version:
     def __len__(self) -> int:
         return self.manifest.records
 
+    def __bool__(self) -> bool:
+        """A version is there, even one without records."""
+        return True
+
     @property
     def id(self) -> str:
         """Hash of the operation, its settings, and the content that it was given."""

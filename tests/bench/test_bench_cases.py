@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from bench import batches
 from bench.__main__ import NAMES, main
 from bench.batches import in_training_order, length_grouped
-from bench.cases import BATCH_RECORDS, CASES, DEFAULT_PEER, PEERS, PREPARE, ROWS, PeerSetting
+from bench.cases import (
+    BATCH_RECORDS,
+    CASES,
+    DEFAULT_PEER,
+    NEAR,
+    NOVELTY,
+    PEERS,
+    PREPARE,
+    ROWS,
+    PeerSetting,
+)
 from bench.child import Job
 from bench.triage import SYSTEM_PROMPT, triage_records
 from bench.with_danlu import recipe_of
@@ -75,7 +85,7 @@ def test_cases_hold_what_was_asked_for() -> None:
         "reward-lists": (2.5, None, None, "lora"),
         "grpo-update": (2.5, None, None, "lora"),
     }
-    assert (PREPARE, *goals) == NAMES
+    assert (PREPARE, NOVELTY, NEAR, *goals) == NAMES
     for case in CASES:
         assert case.peers == ((ROWS,) if case.data == "letters" else PEERS)
         assert case.steps >= 1
@@ -90,7 +100,9 @@ def test_a_name_that_is_no_benchmark(capsys: pytest.CaptureFixture[str]) -> None
         main(["sft-lora", "sft-lorra"])
     assert caught.value.code == 2
     told = capsys.readouterr().err
-    assert "there is no benchmark 'sft-lorra'; there are prepare, sft-lora, sft-full, " in told
+    assert (
+        "there is no benchmark 'sft-lorra'; there are prepare, novelty, near-duplicates, " in told
+    )
 
 
 def test_a_setting_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:

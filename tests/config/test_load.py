@@ -232,3 +232,13 @@ def test_only_what_was_given_is_saved_and_it_loads_again(tmp_path: Path) -> None
     assert load_recipe(path).model_fields_set == recipe.model_fields_set
     assert "lora" not in recipe_text(recipe)
     assert [entry.name for entry in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+def test_evaluation_data_on_the_command_line_replace_the_recipes_share() -> None:
+    data = load_recipe("sft-lora", ["data.eval=held-out.jsonl"]).data
+    assert ([source.path for source in data.eval], data.eval_share) == (["held-out.jsonl"], 0)
+    tree = {"name": "x", "data": {"train": ["a.jsonl"], "eval": ["b.jsonl"]}}
+    data = make_recipe(tree, ["data.eval_share=0.2"]).data
+    assert (data.eval, data.eval_share) == ([], 0.2)
+    with pytest.raises(RecipeError, match="exclude each other"):
+        make_recipe(tree, ["data.eval_share=0.2", "data.eval=b.jsonl"])

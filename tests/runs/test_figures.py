@@ -159,6 +159,17 @@ def test_a_perplexity_that_rows_tell_is_taken_as_it_is():
     assert found.metrics["train"]["perplexity"] == Span(8.0, 8.0, 1)
 
 
+def test_beside_an_nll_a_perplexity_is_of_its_mean():
+    """As above, where the rows tell both: the mean nll of the first two is 2.5."""
+    rows = [
+        pairs(s, 1, 10 if s == 2 else 30, 9.0, nll=nll, perplexity=math.exp(nll))
+        for s, nll in ((s, {1: 2.0, 2: 4.0}.get(s, 1.0)) for s in range(1, 41))
+    ]
+    found = figures(History.of(rows), "distil", documents=True)
+    assert found.metrics["train"]["perplexity"].first == pytest.approx(math.exp(2.5))
+    assert found.metrics["train"]["perplexity"].last == pytest.approx(math.e)
+
+
 def test_a_loss_beyond_all_numbers_has_no_perplexity():
     assert figures(History.of([pairs(1, 1, 9, 1e4)]), documents=True).metric_names == []
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from danlu.errors import RecordError, TrainingError
+from danlu.errors import RecordError, TemplateError, TrainingError
+from danlu.models.load import load_model, load_tokenizer
 from danlu.runs import RunDirectory
 from danlu.training.run import train
 from tests.processes import train_apart
@@ -236,3 +237,24 @@ def test_a_mix_is_drawn_and_told(tiny_recipe, tmp_path):
     assert 14 <= records["unlabelled/general"] <= 18
     again = train(recipe, overwrite=True, progress=False)
     assert losses(again.path) == losses(run.path)
+
+
+def test_documents_need_no_chat_template(tiny_recipe, tiny_folder, tmp_path, tokenizer_maker):
+    """A base model without one is trained further on plain text, and saved without one."""
+    base = tmp_path / "base"
+    load_model(tiny_folder).save_pretrained(base)
+    tokenizer_maker(None).save_pretrained(base)
+    data = tmp_path / "texts.jsonl"
+    data.write_text("".join(f'{{"text": "The iron is {word}."}}\n' for word in WORDS), "utf-8")
+    sections = {
+        "model": {"path": str(base)},
+        "data": {"train": [str(data)]},
+        "sequences": {"documents": True},
+        "samples": {"from_data": 2},
+    }
+    run = train(tiny_recipe(**sections), progress=False)
+    assert run.summary.last_loss < run.summary.first_loss
+    assert load_tokenizer(run.path).chat_template is None
+    asked = {**sections, "samples": {"prompts": ["Say iron"]}}
+    with pytest.raises(TemplateError, match="no chat template"):
+        train(tiny_recipe("asked", **asked), progress=False)

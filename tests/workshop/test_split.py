@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from danlu.records import Message, Record
-from danlu.workshop.split import draw, split
+from danlu.workshop.split import draw, groups_of, split
 from danlu.workshop.store import Store
 from tests.workshop.making import chat, version_of
 
@@ -87,6 +87,18 @@ def test_near_groups_are_a_seam() -> None:
     parts = draw(records, 0.5, 0, by_parity)
     assert len({parts[str(n)] for n in range(0, 10, 2)}) == 1
     assert parts["0"] != parts["1"]
+
+
+def test_nearly_the_same_prompt_stays_on_one_side() -> None:
+    """Two texts of about 40 characters that end otherwise share 37 of 39 triples: 0.95."""
+    asked = "请把下面这句话翻译成英文，并且保持原来的语气不变：今天天气很好，我们出去走走吧"
+    near = [chat(f"n{n}", asked + mark) for n, mark in enumerate("。！？…")]
+    far = [chat(f"f{n}", f"{n} {'xyzuvw'[n] * 20} {n}") for n in range(4)]
+    for seed in range(6):
+        parts = draw([*near, *far], 0.5, seed, groups_of(0.9))
+        assert len({parts[record.id] for record in near}) == 1
+    apart = [draw([*near, *far], 0.5, seed, groups_of(1)) for seed in range(6)]
+    assert any(len({parts[record.id] for record in near}) == 2 for parts in apart)
 
 
 @given(

@@ -10,6 +10,7 @@ import typer
 
 from danlu.cli.data import (
     check,
+    dedup,
     diff,
     edits,
     export,
@@ -19,6 +20,9 @@ from danlu.cli.data import (
     list_,
     log,
     make,
+    mix,
+    novelty,
+    select,
     show,
     split,
     sql,
@@ -40,10 +44,14 @@ for _module in (
     ledger,
     diff,
     label,
+    check,
+    dedup,
+    novelty,
+    select,
+    mix,
     split,
     edits,
     export,
-    check,
     make,
 ):
     _module.register(group)

@@ -36,6 +36,24 @@ Name = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
+def named(option: str, given: Sequence[str]) -> dict[str, str]:
+    """Read what is given as ``NAME=VALUE``, each name once.
+
+    Example:
+        >>> named("--to", ["open:own=1:3"])
+        {'open:own': '1:3'}
+    """
+    found: dict[str, str] = {}
+    for one in given:
+        name, equals, value = one.rpartition("=")
+        if not equals or not name or not value:
+            raise typer.BadParameter(f"{option} is {one!r}; it must be NAME=VALUE")
+        if name in found:
+            raise typer.BadParameter(f"{option} is given twice for {name!r}")
+        found[name] = value
+    return found
+
+
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """Show the progress of the workshop on stderr while the block lasts, if that is a terminal."""

@@ -14,8 +14,8 @@ Examples:
   danlu data split mine --name mine
   danlu data split mine --share 0.1 --seed 3 --name mine
 
-Makes the datasets NAME-train and NAME-eval. Records of one prompt, or of one conversation (by id in
-meta, or where one goes on from another), stay on one side.
+Makes the datasets NAME-train and NAME-eval. Records of one prompt, of nearly the same one (--near),
+or of one conversation (by id in meta, or where one goes on from another), stay on one side.
 """
 
 
@@ -25,6 +25,10 @@ def split(
         float, typer.Option(help="Of each task type, in records, that is held out.")
     ] = 0.05,
     seed: Annotated[int, typer.Option(help="Another seed holds other records out.")] = 0,
+    near: Annotated[
+        float,
+        typer.Option(help="Prompts as alike as this stay together; 1: equal ones only."),
+    ] = 0.9,
     name: Name = None,
     store: StorePath = None,
     as_json: AsJson = False,
@@ -38,20 +42,29 @@ def split(
     opened = open_store(store)
     with progress_bar() as progress:
         version = as_version(opened, data, progress=progress)
-        made = split_version(opened, version, share=share, seed=seed, name=name, progress=progress)
+        made = split_version(
+            opened, version, share=share, seed=seed, near=near, name=name, progress=progress
+        )
     parts = made._asdict()
     if as_json:
         result_json({part: one.manifest.model_dump(mode="json") for part, one in parts.items()})
         return
     columns = ["task type", "records", "train", "eval", "eval share"]
-    rows = []
+    rows, few = [], []
     for task_type, counts in version.manifest.task_types.items():
         out = made.eval.manifest.task_types[task_type].records
         share_text = f"{out / counts.records:.1%}" if counts.records else ""
         rows.append(
             (task_type, f"{counts.records:,}", f"{counts.records - out:,}", f"{out:,}", share_text)
         )
+        if counts.records > 1 and out < share * counts.records / 2:
+            few.append(task_type)
     table(columns, rows, right=columns[1:])
+    if few:
+        note(
+            f"less than half of the share was held out of {', '.join(few)}: the prompts are too "
+            "much alike to be torn apart; --near 1 keeps only equal ones together"
+        )
     for part, one in parts.items():
         called = f"{name}-{part} = " if name else f"{part}: "
         note(f"{called}{one.id}: {len(one):,} records in {one.path}")

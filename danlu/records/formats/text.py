@@ -29,10 +29,13 @@ def parse(row: dict[str, Any]) -> Parts:
 
 TEXT = Format(
     name="text",
-    summary="Plain documents for continued pre-training: one message of role text.",
+    summary="Plain texts: documents for continued pre-training, or texts with a class.",
     columns={
         "text": "The document; a line of a .txt file, or a whole .md file.",
         "content": "The same, where there is no text.",
+        "text_pair": "For classifiers, a second text; kept as it is, like the next two.",
+        "label": "For classifiers, the class.",
+        "labels": "For classifiers, the classes: a list, or one text.",
     },
     sample={"text": "The Yellow River is named after the loess that it carries."},
     recognise=recognise,

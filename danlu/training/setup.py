@@ -1,0 +1,308 @@
+"""Everything that a run needs before its first step: data, model, objective, optimizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from danlu.config.recipe import Recipe
+from danlu.errors import RecipeError, TrainingError
+from danlu.models.adapters import unwrapped
+from danlu.models.forest_support import use_forest_attention
+from danlu.models.fused import fuse_layers
+from danlu.models.load import load_for_tuning, load_tokenizer, pick_dtype
+from danlu.models.readout import Readout
+from danlu.models.rope import length_notes
+from danlu.models.tokens import add_tokens
+from danlu.models.tuning import (
+    apply_tuning,
+    checkpointing_obstacle,
+    forest_obstacle,
+    learning_rate_factors,
+    trainable_parameters,
+)
+from danlu.models.tuning_continue import continued
+from danlu.objectives import Objective, build_objective
+from danlu.objectives.imitation import Imitation
+from danlu.runs import RunDirectory
+from danlu.sequences.template import ChatTemplate
+from danlu.training.data import TrainingData, load_data, make_data
+from danlu.training.devices import describe_devices, loading_device, prepare
+from danlu.training.labelled import (
+    chat_template,
+    check_model,
+    describe_classes,
+    fitted,
+    make_readout,
+)
+from danlu.training.memory import keep_freed_memory
+from danlu.training.mixing import mix_lines
+from danlu.training.notes import Notes
+from danlu.training.optimizer import build_optimizer
+from danlu.training.practice import Practice, prepare_practice
+from danlu.training.references import StepSource, step_source
+from danlu.training.samples import Question, answer, questions
+from danlu.training.scoring import Packing, ScoringModel
+from danlu.training.taught import taught
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+PACK_TOKENS_CPU, PACK_TOKENS_GPU = 1024, 8192
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A run that is ready for its first step.
+
+    Attributes:
+        recipe: With what an adapter that goes on has settled.
+        accelerator: Devices and processes.
+        run: Its directory.
+        notes: What the user is told.
+        tokenizer: With the new tokens.
+        template: None where no conversation is rendered.
+        data: Prepared records.
+        objective: What is minimised.
+        packing: How packs are computed.
+        model: The tuned model, as it will be saved.
+        readout: The head that the objective reads, if it reads one.
+        practice: What reinforcement needs besides; None without it.
+        scoring: The model in the form that scores packs.
+        prepared: What is called in training: ``scoring``, or the policy, inside the engine.
+        optimizer: Inside the engine.
+        parameters: All that moves, by name.
+        total: How many numbers the model has.
+        moving: How many of them move.
+        asked: What is asked before and after training.
+    """
+
+    recipe: Recipe
+    accelerator: Accelerator
+    run: RunDirectory
+    notes: Notes
+    tokenizer: PreTrainedTokenizerBase
+    template: ChatTemplate | None
+    data: TrainingData
+    objective: Objective
+    packing: Packing
+    model: Any
+    readout: Readout | None
+    practice: Practice | None
+    scoring: ScoringModel
+    prepared: nn.Module
+    optimizer: Any
+    parameters: dict[str, nn.Parameter]
+    total: int
+    moving: int
+    asked: list[Question]
+
+    def answers(self, scoring: ScoringModel) -> list[str]:
+        """Let the model answer what is asked; see ``with_whole_layers``."""
+        if self.template is None:
+            return []  # a model of plain text is asked nothing
+        length = self.recipe.samples.max_new_tokens
+        return answer(scoring.model, self.tokenizer, self.template, self.asked, length)
+
+    def sources(self) -> dict[str, StepSource]:
+        """Give training and evaluation data what the objective compares them with."""
+        with self.notes.counting("scoring with the reference") as count:
+            return {
+                name: step_source(
+                    part,
+                    self.recipe,
+                    self.prepared,
+                    self.packing,
+                    self.accelerator,
+                    self.run.path / "prepared" / name,
+                    partial(count, name) if count else None,
+                )
+                for name, part in (("train", self.data.train), ("eval", self.data.eval))
+                if part is not None
+            }
+
+
+def set_up(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: Notes) -> Setup:
+    """Read data and model, and hand both to the engine.
+
+    Raises:
+        DanluError: For whatever the user can mend.
+    """
+    recipe = recipe.model_copy(update={"tuning": continued(recipe.tuning, recipe.model.path)})
+    device = accelerator.device
+    if device.type == "cpu":
+        keep_freed_memory()
+    source = recipe.model.tokenizer or recipe.model.path
+    tokenizer = load_tokenizer(source, trust_remote_code=recipe.model.trust_remote_code)
+    new_token_ids = add_tokens(tokenizer, recipe.model.new_tokens)
+    template = chat_template(recipe, tokenizer)
+    notes.say(*(template.notes if template else ()))
+    data = _data(recipe, accelerator, run, tokenizer, template, notes)
+    objective = fitted(build_objective(recipe.objective), data.train)
+    teacher = None
+    if isinstance(objective, Imitation):
+        here = run.path / "prepared"
+        tokens = pack_tokens(recipe, device)
+        data, teacher = taught(
+            recipe, data, objective.distil, tokenizer, tokens, accelerator, here, notes
+        )
+    place = loading_device(accelerator)
+    model, packing = _model(recipe, objective, device, place, tokenizer, new_token_ids, notes)
+    readout = make_readout(objective, model)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    moving = sum(parameter.numel() for parameter in _parameters(model, readout, None).values())
+    notes.say(f"{moving:,} of {total:,} parameters move ({moving / total:.2%}), on {device}")
+    notes.say(*describe_devices(recipe, accelerator))
+    scoring = ScoringModel(model, objective, len(data.train.channels), readout, teacher)
+    practice = None
+    if objective.reads == "prompts":
+        assert template is not None
+        practice = prepare_practice(
+            recipe, scoring, tokenizer, template, packing, run, data.train, data.eval
+        )
+        notes.say(*practice.notes)
+    parameters = _parameters(model, readout, practice)
+    factors = learning_rate_factors(parameters, recipe.tuning)
+    prepared, optimizer = prepare(
+        scoring if practice is None else practice.policy,
+        build_optimizer(parameters, recipe.training, factors),
+        accelerator,
+    )
+    return Setup(
+        recipe=recipe,
+        accelerator=accelerator,
+        run=run,
+        notes=notes,
+        tokenizer=tokenizer,
+        template=template,
+        data=data,
+        objective=objective,
+        packing=packing,
+        model=model,
+        readout=readout,
+        practice=practice,
+        scoring=scoring,
+        prepared=prepared,
+        optimizer=optimizer,
+        parameters=_parameters(model, readout, practice),  # the engine may have made others
+        total=total,
+        moving=moving,
+        asked=questions(recipe.samples, data.samples),
+    )
+
+
+def _data(
+    recipe: Recipe,
+    accelerator: Accelerator,
+    run: RunDirectory,
+    tokenizer: PreTrainedTokenizerBase,
+    template: ChatTemplate | None,
+    notes: Notes,
+) -> TrainingData:
+    """Load this run's prepared data, or make it in the main process."""
+    directory = run.path / "prepared"
+    if accelerator.is_main_process:
+        data = load_data(recipe, tokenizer, template, directory)
+        if data is None:
+            with notes.counting("reading records") as count:
+                data = make_data(
+                    recipe,
+                    tokenizer,
+                    template,
+                    directory=directory,
+                    rejected=run.rejected_path,
+                    progress=count,
+                )
+        notes.say(*describe(data), *mix_lines(recipe, data.train))
+    accelerator.wait_for_everyone()
+    if not accelerator.is_main_process:
+        data = load_data(recipe, tokenizer, template, directory)
+    assert data is not None  # the main process has just made it, or has raised
+    return data
+
+
+def _parameters(
+    model: Any, readout: Readout | None, practice: Practice | None
+) -> dict[str, nn.Parameter]:
+    """Return all that moves, by name."""
+    found = trainable_parameters(model)
+    if readout is not None:
+        found |= {f"readout.{name}": part for name, part in readout.named_parameters()}
+    if practice is not None:
+        found |= practice.policy.own_parameters()
+    return found
+
+
+def describe(data: TrainingData) -> list[str]:
+    """Say in a few lines what was read, dropped and rejected."""
+    lines = [f"{len(data.train):,} records, {data.train.branches:,} branches to learn"]
+    if data.eval is not None:
+        lines[0] += f"; {len(data.eval):,} records held out"
+    lines += describe_classes(data.train)
+    for part in (data.train, data.eval):
+        for task_type, reasons in (part.drop_counts() if part else {}).items():
+            counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+            lines.append(f"{task_type}: {counts} (see dropped.jsonl)")
+    if data.thinned:
+        lines.append(f"{data.thinned:,} records are left out, so that the mix has its shares")
+    if data.rejected:
+        lines.append(f"{data.rejected:,} rows were no records and were skipped (rejected.jsonl)")
+    return lines
+
+
+def _model(
+    recipe: Recipe,
+    objective: Objective,
+    device: torch.device,
+    place: torch.device,
+    tokenizer: PreTrainedTokenizerBase,
+    new_token_ids: tuple[int, ...],
+    notes: Notes,
+) -> tuple[Any, Packing]:
+    """Load and tune the model, and decide how packs are computed."""
+    if recipe.training.gradient_checkpointing and (no := checkpointing_obstacle(recipe.tuning)):
+        raise RecipeError(
+            f"tuning.method {recipe.tuning.method} excludes it: {no}. Switch it off.",
+            where="training.gradient_checkpointing",
+        )
+    model = load_for_tuning(
+        recipe.model.path,
+        recipe.tuning,
+        dtype=pick_dtype(recipe.model.precision, device),
+        device=place,
+        trust_remote_code=recipe.model.trust_remote_code,
+        rope=recipe.model.rope,
+    )
+    check_model(model, recipe)
+    notes.say(*length_notes(unwrapped(model).config, recipe.sequences.max_length))
+    reason = "the recipe asks for rows" if recipe.model.attention == "rows" else None
+    reason = reason or forest_obstacle(recipe.tuning) or use_forest_attention(unwrapped(model))
+    if reason and recipe.model.attention == "forest":
+        raise TrainingError(
+            f"this model cannot be computed as a forest: {reason}. Use auto or rows.",
+            where="model.attention",
+        )
+    if reason:
+        notes.say(f"padded rows instead of a forest: {reason}")
+    torch.manual_seed(recipe.training.seed)  # new adapter weights are random
+    model = apply_tuning(model, recipe.tuning, new_token_ids=new_token_ids, tokenizer=tokenizer)
+    fuse_layers(model)
+    if recipe.training.gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    packing = Packing(
+        pack_tokens(recipe, device),
+        forest=reason is None,
+        whole_records=objective.whole_records,
+    )
+    return model, packing
+
+
+def pack_tokens(recipe: Recipe, device: torch.device) -> int:
+    """Return how many unique tokens are computed at a time."""
+    default = PACK_TOKENS_CPU if device.type == "cpu" else PACK_TOKENS_GPU
+    return recipe.training.pack_tokens or default

@@ -28,10 +28,10 @@ from danlu.workshop.produce.common import (
     with_prompt,
 )
 from danlu.workshop.produce.expectation import words
-from danlu.workshop.produce.likeness import RougePool
 from danlu.workshop.produce.prompts import Prompts, language_of
 from danlu.workshop.produce.request import Reply, Request
 from danlu.workshop.produce.unusable import unusable
+from danlu.workshop.rouge import rouge_l
 from danlu.workshop.text import fold
 
 Way = Literal["deepen", "widen", "concretise", "rephrase", "translate"]
@@ -163,8 +163,7 @@ class Evolve:
             return "speaks of the rewriting"
         if language_of(new) != language_of(old):
             return "other language"
-        near = RougePool([("", old)]).nearest(new)
-        if fold(new) == fold(old) or near.value > self.novelty_limit:
+        if fold(new) == fold(old) or rouge_l(new, old) > self.novelty_limit:
             return "nothing new"
         if (rule := unusable(new)) and rule != unusable(old):
             return f"unusable: {rule}"

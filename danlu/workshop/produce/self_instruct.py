@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
@@ -19,6 +19,8 @@ from danlu.errors import DanluError
 from danlu.generation.interface import Sampling
 from danlu.records import Message, Record, read_records
 from danlu.workshop.decision import Decision, Progress, keep, make
+from danlu.workshop.given import Pool
+from danlu.workshop.novelty import Novelty
 from danlu.workshop.produce.answer import problem_of
 from danlu.workshop.produce.common import (
     Asking,
@@ -29,10 +31,10 @@ from danlu.workshop.produce.common import (
     made_record,
     prompt_of,
 )
-from danlu.workshop.produce.likeness import Pool, RougePool
 from danlu.workshop.produce.prompts import Language, Prompts, language_of
 from danlu.workshop.produce.request import Reply, Request
 from danlu.workshop.produce.unusable import unusable
+from danlu.workshop.store import no_progress
 from danlu.workshop.text import fold
 
 SEEDS = Path(__file__).parent / "data" / "seeds.jsonl"
@@ -82,7 +84,6 @@ class SelfInstruct:
         conflict: What ``instances`` that differ do: ``drop`` the task, or take the ``first``.
         prompts: How it is asked.
         seed: Of the draws.
-        new_pool: Makes the novelty filter.
         rejects: What was not taken is noted here.
 
     Raises:
@@ -110,7 +111,6 @@ class SelfInstruct:
     conflict: Literal["drop", "first"] = "drop"
     prompts: Prompts = field(default_factory=Prompts)
     seed: int = 0
-    new_pool: Callable[[], Pool] = field(default=RougePool, metadata={"setting": False})
     rejects: Rejects = field(
         default_factory=Rejects, metadata={"setting": False}, compare=False, repr=False
     )
@@ -149,7 +149,7 @@ class _Work:
 
     def __init__(self, maker: SelfInstruct, given: Sequence[Record]) -> None:
         self._maker = maker
-        self._pool = maker.new_pool()
+        self._pool: dict[str, str] = {}
         self._given: dict[Language, list[Shot]] = defaultdict(list)
         self._made: dict[Language, list[Shot]] = defaultdict(list)
         self._ids = {record.id for record in given}
@@ -158,7 +158,7 @@ class _Work:
             if prompt:
                 shot = Shot(record.id, record.task_type, prompt, answer_of(record))
                 self._given[language_of(prompt)].append(shot)
-                self._pool.add(record.id, prompt)
+                self._pool[record.id] = prompt
         self._types = sorted({record.task_type for record in given})
         if missing := [one for one in maker.languages if not self._given[one]]:
             raise DanluError(
@@ -211,22 +211,27 @@ class _Work:
     def _accepted(self, ideas: Sequence[_Idea], wanted: int) -> list[_Idea]:
         """Return the ideas that can be used and are new, as many as are wanted."""
         maker = self._maker
-        taken: list[_Idea] = []
+        usable: list[_Idea] = []
         for idea in ideas:
-            if len(taken) >= wanted:
-                break
             if rule := unusable(idea.prompt):
                 maker.rejects.add(f"unusable: {rule}", idea.prompt, idea.origin)
             elif language_of(idea.prompt) != idea.language:
                 maker.rejects.add("other language", idea.prompt, idea.origin)
             else:
-                near = self._pool.nearest(idea.prompt)
-                if near.value > maker.novelty_limit:
-                    value = round(near.value, 4)
-                    maker.rejects.add("novelty", idea.prompt, near.name, value, maker.novelty_limit)
-                    continue
-                self._pool.add(f"{idea.origin} (new)", idea.prompt)
+                usable.append(idea)
+        taken: list[_Idea] = []
+        filter_ = Novelty(maker.novelty_limit, Pool(self._pool))
+        records = [
+            Record(f"{idea.round}/{k} (new)", idea.task_type, (Message("user", idea.prompt),))
+            for k, idea in enumerate(usable)
+        ]
+        decisions = filter_.decide(records, no_progress)
+        for idea, (record, entry) in zip(usable, decisions, strict=True):
+            if entry.fate == "dropped":
+                maker.rejects.add(entry.rule, idea.prompt, entry.partner, entry.value, entry.limit)
+            elif len(taken) < wanted:
                 taken.append(idea)
+                self._pool[record.id] = idea.prompt
         return taken
 
     def _answered(self, ideas: Sequence[_Idea]) -> list[Record]:

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from danlu.workshop.produce.common import Asking
     from danlu.workshop.taxonomy import Taxonomy
 
+EPILOG = """\b
+Examples:
+  danlu data make self-instruct --count 500 --url http://localhost:8000/v1 -m strong -n tasks
+  danlu data make answer questions.jsonl -m runs/my-run -n answered
+
+Answers are kept as they come: a command that was stopped goes on where it was when it is run again.
+How, and what each maker does: docs/making-data.md.
+"""
 ANSWER_EPILOG = """\b
 Examples:
   danlu data make answer questions.jsonl --url https://api.example.com/v1 -m strong -n answered
@@ -340,7 +348,9 @@ def _taxonomy(given: Path | None, data: str, store: Path | None) -> Taxonomy | N
     return version.taxonomy if version else None
 
 
-group = typer.Typer(name="make", help="Make data with a model.", rich_markup_mode=None)
+group = typer.Typer(
+    name="make", help="Make data with a model.", epilog=EPILOG, rich_markup_mode=None
+)
 group.command("answer", epilog=ANSWER_EPILOG)(answer)
 group.command("self-instruct", epilog=SELF_INSTRUCT_EPILOG)(self_instruct)
 group.command("evolve", epilog=EVOLVE_EPILOG)(evolve)

@@ -46,6 +46,7 @@ def spending_bar(
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
     console = Console(file=file or sys.stderr)
     if not console.is_terminal:
@@ -54,9 +55,10 @@ def spending_bar(
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[cost]}"),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        # On a narrow terminal this is what is broken into lines.
+        TextColumn("{task.fields[cost]}", table_column=Column(no_wrap=False)),
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(stage, total=None, cost="")

@@ -52,7 +52,7 @@ def cache(tmp_path):
 
 
 def engine(server: Server, cache: RequestCache, **settings) -> Engine:
-    timeout_s = settings.pop("timeout_s", 10.0)
+    timeout_s = settings.pop("timeout_s", 30.0)
     settings.setdefault("pacing", QUICK)
     return Engine(Endpoint(server.url, "m", timeout_s=timeout_s), cache, **settings)
 
@@ -119,7 +119,7 @@ def test_samples_differ_where_the_endpoint_takes_no_seed(cache):
 
 
 FAULTS = {
-    "time-out": Does("late", after_s=0.5),
+    "time-out": Does("late", after_s=1.5),
     "429": Does(status=429, body='{"error": {"message": "slow down"}}'),
     "500": Does(status=500, body="oops"),
     "503 in HTML": Does(status=503, body="<html>busy</html>"),
@@ -138,7 +138,8 @@ def test_every_passing_fault_is_asked_again_and_only_that(fault, cache):
     def twice(body, time_):
         return fault if said(body) == "question 1" and time_ <= 2 else echo(body, time_)
 
-    with serving(twice) as server, engine(server, cache, timeout_s=0.2) as asking:
+    timeout_s = 0.5 if fault.after_s else 30.0
+    with serving(twice) as server, engine(server, cache, timeout_s=timeout_s) as asking:
         outcomes = asking.ask(asks(*numbered(4)))
         assert texts(outcomes) == [f"You said: {text}" for text in numbered(4)]
         assert asking.retries == 2
@@ -487,6 +488,7 @@ def test_a_key_that_cannot_be_sent_is_not_told(cache, monkeypatch):
 
 def test_the_bar_shows_the_cost(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
     prices, drawn = Prices(0.5, 2.0), io.StringIO()
     with spending_bar("asking", prices, file=drawn) as tell:
         tell(Status(9, 10, 4, 1, 0, 1200, 300, 0.0012))

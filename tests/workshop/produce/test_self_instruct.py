@@ -58,8 +58,8 @@ def test_a_round_is_filtered_and_answered(tmp_path):
     first = [(row.rule, row.text, row.partner, row.value) for row in work.rejects.rows[:3]]
     assert first == [
         ("unusable: image", "Describe what you see in this picture", first[0][2], None),
+        ("other language", "请把这句话翻译成英文", first[1][2], None),
         ("novelty", "Explain the word number 2 to me!", "s2", 1.0),
-        ("other language", "请把这句话翻译成英文", first[2][2], None),
     ]
     # The second round finds the same again; the last task, cut off, is never looked at.
     assert work.rejects.counts() == {"novelty": 4, "unusable: image": 2, "other language": 2}

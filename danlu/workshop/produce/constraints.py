@@ -80,6 +80,7 @@ _MOST = {"sentences": 12, "paragraphs": 8, "items": 20}
 _MEASURES = {"sentences": sentences, "paragraphs": paragraphs, "items": items}
 NAMING = Sampling(max_new_tokens=64, greedy=True)
 _SEPARATORS = regex.compile(r"[,，、;；\n]+")
+_MARK = regex.compile(r"^\s*(?:\d{1,2}[.)、]|[-*•])\s*")
 LONGEST_KEYWORD = 24
 
 
@@ -206,7 +207,7 @@ class Constraints:
         found = {}
         for shot, outcome in zip(wanted, self.asking.ask(requests), strict=True):
             said = _SEPARATORS.split(outcome.text) if isinstance(outcome, Reply) else []
-            named = [word.strip(" .。“”\"'`*") for word in said]
+            named = [_MARK.sub("", word).strip(" .。“”\"'`*") for word in said]
             found[id(shot)] = [
                 word
                 for word in named

@@ -54,7 +54,11 @@ def test_189_characters_become_at_least_180(tmp_path):
 )
 def test_every_kind(kind, answer, value, tmp_path):
     def says(text, body):
-        return "Iron Age, task, furnace" if text.startswith("Name the three words") else answer
+        return (
+            "1. Iron Age\n2. task\n3. **furnace**"
+            if text.startswith("Name the three words")
+            else answer
+        )
 
     with speaking(says, tmp_path) as (engine, _):
         work = Constraints(engine, kinds=(kind,), both=False, **BRIEF)

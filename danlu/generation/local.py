@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 from danlu.errors import ModelError
 from danlu.generation.decode import answering, decode, takes_batches
 from danlu.generation.draw import uniforms
@@ -94,9 +97,19 @@ class TransformersGenerator:
         return self.generate_ids([self.encode(one) for one in conversations], sampling)
 
     def generate_ids(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        *,
+        seeds: Sequence[int] | None = None,
     ) -> list[Completion]:
         """Return one completion for each tokenised prompt, in order.
+
+        Args:
+            prompts: Token ids.
+            sampling: How answers are drawn.
+            seeds: Each prompt's own seed, in place of that of ``sampling``: its answer is then the
+                one that it gets alone with that seed.
 
         Raises:
             ModelError: If a prompt is empty, or longer than the model's context.
@@ -112,7 +125,7 @@ class TransformersGenerator:
                     [prompts[place] for place in batch],
                     sampling,
                     stop_ids=stop_ids,
-                    uniform_BT=uniforms(sampling.seed, batch, sampling.max_new_tokens),
+                    uniform_BT=_uniforms(sampling, batch, seeds),
                     budgets=[budgets[place] for place in batch],
                 )
                 for step in steps:
@@ -190,6 +203,14 @@ class TransformersGenerator:
             batches[-1].append(place)
             room -= 1
         return batches
+
+
+def _uniforms(sampling: Sampling, batch: Sequence[int], seeds: Sequence[int] | None) -> Tensor:
+    """Return the numbers that draw each row's tokens: by its place in the call, or by its seed."""
+    if seeds is None:
+        return uniforms(sampling.seed, batch, sampling.max_new_tokens)
+    own = [uniforms(seeds[place], [0], sampling.max_new_tokens) for place in batch]
+    return torch.cat(own)
 
 
 def _without_stop(token_ids: list[int], stop_ids: frozenset[int]) -> list[int]:

@@ -6,14 +6,11 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from danlu.errors import DanluError
 from danlu.generation.interface import Conversation, Sampling
 from danlu.records.record import Message
-
-if TYPE_CHECKING:
-    import torch
 
 
 class StreamingGenerator(Protocol):
@@ -54,22 +51,16 @@ def load(
     Example:
         ``danlu.load("runs/quickstart").chat("Who are you?")``
     """
-    from danlu.generation.local import TransformersGenerator
-    from danlu.models.load import load_model, load_tokenizer, pick_device, pick_dtype
-    from danlu.sequences.template import ChatTemplate
+    from danlu.generation.load import load_generator
 
-    tokenizer = load_tokenizer(run_or_model, trust_remote_code=trust_remote_code, progress=progress)
-    # Before the weights: a missing template is then told at once.
-    chat_template = ChatTemplate.load(tokenizer, template)
-    place: torch.device = pick_device(device)
-    model = load_model(
+    generator = load_generator(
         run_or_model,
-        dtype=pick_dtype(precision, place),
-        device=place,
+        template=template,
+        device=device,
+        precision=precision,
         trust_remote_code=trust_remote_code,
         progress=progress,
     )
-    generator = TransformersGenerator(model, tokenizer, chat_template)
     return Chat(generator, system=system, sampling=sampling)
 
 

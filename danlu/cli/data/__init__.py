@@ -19,6 +19,7 @@ from danlu.cli.data import (
     ledger,
     list_,
     log,
+    make,
     mix,
     novelty,
     select,
@@ -51,6 +52,7 @@ for _module in (
     split,
     edits,
     export,
+    make,
 ):
     _module.register(group)
 

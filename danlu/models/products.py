@@ -41,7 +41,8 @@ def add_product(sum_NK: Tensor, grad_TN: Tensor, x_TK: Tensor) -> None:
     """Add ``g' x``, a chunk's part of a matrix's gradient, in place.
 
     MKL adds to what is there and reads the gradient as it lies. oneDNN would need a copy of it and
-    a tensor of its own as large as the matrix: for an output matrix 675 ms in place of 100.
+    a tensor of its own as large as the matrix: for 341 predictions and an output matrix of 49,152
+    by 576, 168 ms in place of 103 on two cores, and then the sum.
 
     Args:
         sum_NK: At least as wide in type as the others: for 16-bit ones a 16-bit product is added

@@ -70,7 +70,8 @@ def test_settings_that_cannot_go_together_are_refused(settings, hint):
 
 
 def test_an_empty_setting_says_nothing():
-    TuningSection(method="prompt", layers=[], lora_options={}, parts=[], encoder=None)
+    section = TuningSection(method="prompt", layers=[], lora_options={}, parts=[], encoder=None)
+    assert section.method == "prompt"
 
 
 def test_one_name_stands_for_a_list_of_one():

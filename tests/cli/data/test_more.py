@@ -153,12 +153,18 @@ def test_several_data_for_show_and_stats(told: Told) -> None:
     assert json.loads(out)["all"]["records"] == 40
 
 
-def test_progress_goes_to_a_terminal_only(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
+def test_progress_goes_to_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from danlu.cli.data.common import progress_bar
 
     with progress_bar() as silent:
         silent("x", 1, 2)
+    assert capsys.readouterr() == ("", "")
     monkeypatch.setenv("FORCE_COLOR", "1")
     with progress_bar() as bar:
         bar("import: records", 1000, None)
         bar("import: records", 2000, 2000)
+        out, err = capsys.readouterr()
+    assert out == ""
+    assert "import: records" in err + capsys.readouterr().err

@@ -25,6 +25,7 @@ from danlu.config.recipe import DataSource
 from danlu.config.strict_yaml import write_yaml
 from danlu.workshop.checks import CHECKS, check_settings
 from danlu.workshop.checks.check import MIN_RECORDS
+from danlu.workshop.veto import vetoing_tag
 
 DOCS = Path(__file__).parents[1] / "docs"
 NOTICE = "<!-- Made by tools/make_docs.py (`make docs`); edit the program instead. -->"
@@ -182,7 +183,8 @@ def _rules() -> Iterator[tuple[str, ...]]:
                 limit.append(f"{100 * rule.tolerated:g} % tolerated")
             if rule.source:
                 limit.append(rule.source)
-            finds = rule.finds + (" (spares `robustness`)" if rule.spares_robustness else "")
+            spares = vetoing_tag(["robustness"], f"{check.name}.{rule.name}") is not None
+            finds = rule.finds + (" (spares `robustness`)" if spares else "")
             of = rule.of.replace("_", " ")
             cells = (f"`{check.name}.{rule.name}`", of, rule.level, finds, "; ".join(limit))
             yield (*cells, rule.remedy)

@@ -8,7 +8,7 @@ what others are held against; that it is kept, ``veto`` says.
 from __future__ import annotations
 
 from danlu.records import Record
-from danlu.workshop.veto import VETOES
+from danlu.workshop.veto import vetoing_tag
 
 
 def stands_aside(record: Record, rule: str) -> bool:
@@ -20,4 +20,4 @@ def stands_aside(record: Record, rule: str) -> bool:
         >>> stands_aside(record, "near duplicate"), stands_aside(record, "exact duplicate")
         (True, False)
     """
-    return any(rule in VETOES.get(tag, ()) for tag in record.tags)
+    return vetoing_tag(record.tags, rule) is not None

@@ -6,18 +6,35 @@ that is nearly another one. Cleaning would remove just what it is there to teach
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from danlu.records import Record
 from danlu.workshop.decision import Decision
 
 VETOES: Mapping[str, frozenset[str]] = {
-    "robustness": frozenset({"near duplicate", "novelty", "typo", "language", "punctuation"})
+    "robustness": frozenset(
+        {"near duplicate", "novelty", "typo", "language", "mojibake", "punctuation"}
+    )
 }
 """By tag, the rules that it vetoes; the name of a check stands for all its rules (``language`` for
 ``language.stray_script``). Faults of structure and exact duplicates are never vetoed.
 """
+
+
+def vetoing_tag(tags: Iterable[str], rule: str) -> str | None:
+    """Return the first of a record's tags that vetoes a rule, if one does.
+
+    Example:
+        >>> vetoing_tag(["hard", "robustness"], "language.stray_script")
+        'robustness'
+        >>> vetoing_tag(["robustness"], "exact duplicate")
+    """
+    for tag in tags:
+        vetoed = VETOES.get(tag, frozenset())
+        if rule in vetoed or rule.partition(".")[0] in vetoed:
+            return tag
+    return None
 
 
 def protects(record: Record) -> bool:
@@ -53,11 +70,10 @@ def after_veto(decision: Decision, original: Record) -> Decision:
     entry = decision.entry
     if entry.fate not in ("dropped", "edited"):
         return decision
-    for tag in original.tags:
-        vetoed = VETOES.get(tag, frozenset())
-        if entry.rule in vetoed or entry.rule.partition(".")[0] in vetoed:
-            reason = f"kept by tag {tag}"
-            detail = f"{entry.detail}; {reason}" if entry.detail else reason
-            kept = replace(entry, fate="kept", task_type=original.task_type, detail=detail)
-            return Decision(original, kept)
-    return decision
+    tag = vetoing_tag(original.tags, entry.rule)
+    if tag is None:
+        return decision
+    reason = f"kept by tag {tag}"
+    detail = f"{entry.detail}; {reason}" if entry.detail else reason
+    kept = replace(entry, fate="kept", task_type=original.task_type, detail=detail)
+    return Decision(original, kept)

@@ -46,7 +46,6 @@ class Rule:
             ``attention``; a fault is never tolerated.
         limit: The setting that holds the limit; empty where there is none to set.
         source: Where the rule comes from.
-        spares_robustness: Whether records with the tag ``robustness`` are protected from it.
     """
 
     name: str
@@ -57,7 +56,6 @@ class Rule:
     tolerated: float = 0.01
     limit: str = ""
     source: str = ""
-    spares_robustness: bool = False
 
 
 @dataclass(frozen=True, slots=True)

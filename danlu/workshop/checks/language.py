@@ -63,7 +63,6 @@ class LanguageMix:
             "attention",
             "the answer is in another script than its prompt, which asks for no other language",
             "Translate the answer, or say in the prompt which language is wanted.",
-            spares_robustness=True,
         ),
         Rule(
             "other_than_task",
@@ -71,7 +70,6 @@ class LanguageMix:
             "the prompt is in another language than nearly all others of the task type",
             "Give it a task type of its own, or drop it.",
             limit="task_share",
-            spares_robustness=True,
         ),
         Rule(
             "stray_script",
@@ -79,7 +77,6 @@ class LanguageMix:
             "a word of a third script stands in an answer whose prompt has none of it",
             "Mend the word: models slip into another language in mid-sentence.",
             limit="stray_characters",
-            spares_robustness=True,
         ),
         Rule(
             "mixed_answer",
@@ -87,7 +84,6 @@ class LanguageMix:
             "the answer goes over into another language for a long stretch",
             "Translate the stretch, or drop the record.",
             limit="mixed_words",
-            spares_robustness=True,
         ),
     )
 

@@ -38,28 +38,24 @@ class Mojibake:
             "fault",
             "a character was lost in decoding (U+FFFD)",
             "Read the source again in its own encoding.",
-            spares_robustness=True,
         ),
         Rule(
             "utf8_as_latin1",
             "fault",
             "UTF-8 was read as Latin-1 or Windows-1252 (Ã© for é, â€™ for ’)",
             "Read the source again as UTF-8.",
-            spares_robustness=True,
         ),
         Rule(
             "utf8_as_gbk",
             "fault",
             "UTF-8 was read as GBK (浣犲ソ for 你好, 锟斤拷)",
             "Read the source again as UTF-8.",
-            spares_robustness=True,
         ),
         Rule(
             "control_character",
             "attention",
             "a control character or a byte order mark stands in the text",
             "Take it out.",
-            spares_robustness=True,
         ),
     )
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from danlu.workshop.checks.check import (
-    ROBUSTNESS,
     Check,
     Finding,
     Report,
@@ -17,6 +16,7 @@ from danlu.workshop.checks.check import (
 )
 from danlu.workshop.checks.view import View
 from danlu.workshop.decision import Scalar
+from danlu.workshop.veto import vetoing_tag
 
 
 class Hit(NamedTuple):
@@ -54,7 +54,7 @@ class Tally:
     def finding(self, record_id: str, task_type: str, tags: Iterable[str], hit: Hit) -> Finding:
         """Make a finding of a hit, and count it."""
         rule = self._rules[hit.rule]
-        protected = rule.spares_robustness and ROBUSTNESS in tags
+        protected = vetoing_tag(tags, f"{self._check}.{rule.name}") is not None
         if protected:
             self._protected[task_type] += 1
         else:

@@ -35,7 +35,6 @@ class Punctuation:
             "Write full-width marks between Chinese characters.",
             tolerated=0.05,
             limit="least_marks",
-            spares_robustness=True,
         ),
         Rule(
             "half_width",
@@ -44,7 +43,6 @@ class Punctuation:
             "Write full-width marks between Chinese characters.",
             tolerated=0.05,
             limit="least_marks",
-            spares_robustness=True,
         ),
         Rule(
             "full_width_in_latin",
@@ -52,7 +50,6 @@ class Punctuation:
             "full-width marks or letters stand in an answer without any Chinese",
             "Write half-width marks and letters.",
             tolerated=0.02,
-            spares_robustness=True,
         ),
     )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.batches import BUNDLED, ROOT
 from bench.cases import SEED
 from danlu.records import Message, Record
-from danlu.workshop.text import has_han, units
+from danlu.workshop.likeness.text import has_han, units
 
 SHARED = ROOT.parent / "shared" / "data"
 FILES = ("seed_tasks.jsonl", "alpaca_en_demo.json", "alpaca_zh_demo.json")

@@ -20,12 +20,12 @@ from bench.cases import (
 from bench.results import Goal, Result
 from bench.varied import instructions, varied_records
 from danlu.records import Record
-from danlu.workshop.decision import Entry, Operation
-from danlu.workshop.dedup import Dedup
-from danlu.workshop.novelty import Novelty
-from danlu.workshop.parts import parts
-from danlu.workshop.shingles import shingle_length
-from danlu.workshop.text import fold, units
+from danlu.workshop.likeness.parts import parts
+from danlu.workshop.likeness.shingles import shingle_length
+from danlu.workshop.likeness.text import fold, units
+from danlu.workshop.operations.dedup import Dedup
+from danlu.workshop.operations.novelty import Novelty
+from danlu.workshop.store.decision import Entry, Operation
 
 SAMPLE = 5_000
 """Records that everything is compared with everything in."""

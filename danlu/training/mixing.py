@@ -13,7 +13,7 @@ from danlu.config.recipe import Recipe
 from danlu.errors import DanluError, RecipeError
 from danlu.sequences.prepared import PreparedData
 from danlu.training.order import Draw, RecordOrder
-from danlu.workshop.shares import Row, Targets, plan
+from danlu.workshop.operations.shares import Row, Targets, plan
 
 
 def record_order(recipe: Recipe, train: PreparedData) -> RecordOrder:

@@ -9,8 +9,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from danlu.workshop.marks import marks_of_places
-from danlu.workshop.shares import take
+from danlu.workshop.operations.marks import marks_of_places
+from danlu.workshop.operations.shares import take
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from danlu.errors import StoreError
 from danlu.records import Record, Source, read_records
 from danlu.records.source import HUB_PREFIX
-from danlu.workshop.decision import Progress
-from danlu.workshop.importing import import_files
-from danlu.workshop.merge import merge
-from danlu.workshop.store import Store, no_progress
-from danlu.workshop.version import Version
+from danlu.workshop.operations.importing import import_files
+from danlu.workshop.operations.merge import merge
+from danlu.workshop.store.decision import Progress
+from danlu.workshop.store.store import Store, no_progress
+from danlu.workshop.store.version import Version
 
 if TYPE_CHECKING:
     from danlu.config.data_sections import DataSource

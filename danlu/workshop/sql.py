@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from danlu.errors import StoreError
-from danlu.workshop.version import Version
+from danlu.workshop.store.version import Version
 
 RECORD_COLUMNS = {
     "id": "VARCHAR",

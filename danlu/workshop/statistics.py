@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from danlu.records import Record
-from danlu.workshop.writer import characters
+from danlu.workshop.store.writer import characters
 
 QUANTILES = (0.05, 0.5, 0.95)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from danlu.records import Record
-from danlu.workshop.decision import Decision
+from danlu.workshop.store.decision import Decision
 
 VETOES: Mapping[str, frozenset[str]] = {
     "robustness": frozenset(
@@ -59,7 +59,7 @@ def after_veto(decision: Decision, original: Record) -> Decision:
 
     Example:
         >>> from danlu.records import Message
-        >>> from danlu.workshop.decision import drop
+        >>> from danlu.workshop.store.decision import drop
         >>> record = Record("1", "a/b", (Message("user", "helo"),), tags=("robustness",))
         >>> entry = after_veto(drop(record, "near duplicate", 0.9, 0.8), record).entry
         >>> entry.fate, entry.rule, entry.detail

@@ -11,9 +11,9 @@ from bench import workshop
 from bench.cases import NEAR_RECORDS, NEAR_SECONDS, NOVELTY_RECORDS, NOVELTY_SECONDS
 from bench.varied import instructions, varied_instructions, varied_records
 from bench.workshop import brute_near, brute_novelty, differences, timed
-from danlu.workshop.dedup import Dedup
-from danlu.workshop.novelty import Novelty
-from danlu.workshop.text import fold
+from danlu.workshop.likeness.text import fold
+from danlu.workshop.operations.dedup import Dedup
+from danlu.workshop.operations.novelty import Novelty
 
 NOWHERE = Path("there/is/no/such/folder")
 

@@ -13,7 +13,7 @@ from danlu.evaluation.compare import compare
 from danlu.evaluation.comparison import CompareSettings, Comparison
 from danlu.evaluation.rows import ScoredRow
 from danlu.records import Message, Record
-from danlu.workshop.diff import diff
+from danlu.workshop.operations.diff import diff
 
 NAMES = [f"area/skill{k}" for k in range(8)]
 

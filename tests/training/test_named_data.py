@@ -12,8 +12,8 @@ from danlu.records import Source
 from danlu.runs import RunDirectory
 from danlu.training.data import run_fingerprint
 from danlu.training.run import train
-from danlu.workshop.importing import import_files
-from danlu.workshop.store import Store
+from danlu.workshop.operations.importing import import_files
+from danlu.workshop.store.store import Store
 from tests.training.conftest import write_data
 
 

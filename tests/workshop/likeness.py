@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from danlu.records import Message, Record
-from danlu.workshop.shingles import shingle_length
+from danlu.workshop.likeness.shingles import shingle_length
 
 
 def record(number: int, prompt: str, answer: str = "", task_type: str = "a/b", **more) -> Record:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from danlu.records import Message, Record, Source, write_records
-from danlu.workshop.decision import Decision, Progress
-from danlu.workshop.importing import import_files
-from danlu.workshop.store import Store
-from danlu.workshop.version import Version
+from danlu.workshop.operations.importing import import_files
+from danlu.workshop.store.decision import Decision, Progress
+from danlu.workshop.store.store import Store
+from danlu.workshop.store.version import Version
 
 
 def chat(

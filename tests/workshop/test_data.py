@@ -11,8 +11,8 @@ from danlu.config.data_sections import DataSource
 from danlu.errors import RecordError, StoreError
 from danlu.records import Message, Record, Response, Source, read_records, write_records
 from danlu.workshop.data import as_version, named_version, recipe_sources, records_of
-from danlu.workshop.importing import import_files
-from danlu.workshop.store import Store
+from danlu.workshop.operations.importing import import_files
+from danlu.workshop.store.store import Store
 from tests.workshop.making import chat, version_of
 
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from danlu.errors import DanluError, RecordError
 from danlu.records import Message, Record
-from danlu.workshop import dedup
-from danlu.workshop.dedup import Dedup, label_task_types
-from danlu.workshop.given import Scores
-from danlu.workshop.parts import parts
-from danlu.workshop.text import fold
+from danlu.workshop.likeness.parts import parts
+from danlu.workshop.likeness.text import fold
+from danlu.workshop.operations import dedup
+from danlu.workshop.operations.dedup import Dedup, label_task_types
+from danlu.workshop.operations.given import Scores
 from tests.workshop.likeness import kept_by_hand, quiet, record, shingle_jaccard
 
 

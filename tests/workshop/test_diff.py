@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from danlu.records import Message, Record, Response
-from danlu.workshop.diff import WEIGHTINGS, Weighting, diff, shares, text_and_weight
+from danlu.workshop.operations.diff import WEIGHTINGS, Weighting, diff, shares, text_and_weight
 from tests.workshop.making import chat
 
 A = [

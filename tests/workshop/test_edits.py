@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from danlu.errors import RecordError, StoreError
-from danlu.workshop.choice import Choice, drawn
-from danlu.workshop.edits import Drop, Retype, Tag
-from danlu.workshop.store import Store
+from danlu.workshop.operations.choice import Choice, drawn
+from danlu.workshop.operations.edits import Drop, Retype, Tag
+from danlu.workshop.store.store import Store
 from tests.workshop.making import chat, version_of
 
 RECORDS = (

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from danlu.errors import StoreError
 from danlu.records import Message, Record, Response, Source, read_records
-from danlu.workshop.export import export, export_hub
 from danlu.workshop.exporting import EXPORTS, UnfitError
 from danlu.workshop.exporting.sharegpt import row as sharegpt_row
-from danlu.workshop.importing import import_files
-from danlu.workshop.store import Store
+from danlu.workshop.operations.export import export, export_hub
+from danlu.workshop.operations.importing import import_files
+from danlu.workshop.store.store import Store
 from tests.workshop.making import chat, version_of
 
 ARGUMENTS = (

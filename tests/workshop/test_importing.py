@@ -16,9 +16,9 @@ import pytest
 
 from danlu.errors import RecordError, StoreError
 from danlu.records import Source
-from danlu.workshop.importing import Import, import_files
-from danlu.workshop.manifest import FileFormat
-from danlu.workshop.store import Store
+from danlu.workshop.operations.importing import Import, import_files
+from danlu.workshop.store.manifest import FileFormat
+from danlu.workshop.store.store import Store
 from danlu.workshop.taxonomy import Taxonomy
 
 ROOT = Path(__file__).parents[2]
@@ -165,8 +165,8 @@ def test_memory_does_not_grow_with_the_text(store: Store, tmp_path: Path) -> Non
 PROGRAM = """
 import sys
 from danlu.records import Source
-from danlu.workshop.importing import import_files
-from danlu.workshop.store import Store
+from danlu.workshop.operations.importing import import_files
+from danlu.workshop.store.store import Store
 version = import_files(Store(sys.argv[2]), [Source(sys.argv[1])], name="mine")
 print(version.id, version.is_new, len(version))
 """

@@ -9,9 +9,9 @@ import pytest
 
 from danlu.errors import StoreError
 from danlu.records import Record
-from danlu.workshop.label import Label
-from danlu.workshop.neighbours import Index
-from danlu.workshop.store import Store
+from danlu.workshop.likeness.neighbours import Index
+from danlu.workshop.operations.label import Label
+from danlu.workshop.store.store import Store
 from danlu.workshop.taxonomy import Taxonomy
 from tests.workshop.making import chat, version_of
 

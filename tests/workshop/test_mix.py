@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from danlu.errors import DanluError
-from danlu.workshop.given import Scores
-from danlu.workshop.marks import marks_of_places
-from danlu.workshop.mix import Mix
-from danlu.workshop.shares import Targets, plan, take
+from danlu.workshop.operations.given import Scores
+from danlu.workshop.operations.marks import marks_of_places
+from danlu.workshop.operations.mix import Mix
+from danlu.workshop.operations.shares import Targets, plan, take
 from tests.workshop.likeness import quiet, record
 
 

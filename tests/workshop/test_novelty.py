@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from danlu.errors import DanluError
 from danlu.records import Message, Record
-from danlu.workshop.given import Pool
-from danlu.workshop.novelty import Novelty
-from danlu.workshop.rouge import rouge_l
-from danlu.workshop.text import fold, units
+from danlu.workshop.likeness.rouge import rouge_l
+from danlu.workshop.likeness.text import fold, units
+from danlu.workshop.operations.given import Pool
+from danlu.workshop.operations.novelty import Novelty
 from tests.workshop.likeness import kept_by_hand, longest_common, quiet, record
 
 

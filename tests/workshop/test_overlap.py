@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from danlu.workshop import overlap
-from danlu.workshop.overlap import Bags, Join, Limit, Pairs, shared
+from danlu.workshop.likeness import overlap
+from danlu.workshop.likeness.overlap import Bags, Join, Limit, Pairs, shared
 
 bags_of = st.lists(st.lists(st.integers(0, 12), max_size=12), min_size=1, max_size=25)
 limits = st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0])

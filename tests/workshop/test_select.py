@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from danlu.errors import DanluError, RecordError
-from danlu.workshop.centres import k_centres
-from danlu.workshop.given import Scores
-from danlu.workshop.select import Select
-from danlu.workshop.vectors import text_vectors
+from danlu.workshop.likeness.centres import k_centres
+from danlu.workshop.likeness.vectors import text_vectors
+from danlu.workshop.operations.given import Scores
+from danlu.workshop.operations.select import Select
 from tests.workshop.likeness import quiet, record
 
 

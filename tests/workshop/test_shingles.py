@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from danlu.errors import DanluError
-from danlu.workshop import greedy, shingles
-from danlu.workshop.greedy import keep_unlike
-from danlu.workshop.near import near_groups
-from danlu.workshop.overlap import Pairs
-from danlu.workshop.shingles import jaccard, near_texts, shingle_sets, text_jaccard
+from danlu.workshop.likeness import greedy, shingles
+from danlu.workshop.likeness.greedy import keep_unlike
+from danlu.workshop.likeness.near import near_groups
+from danlu.workshop.likeness.overlap import Pairs
+from danlu.workshop.likeness.shingles import jaccard, near_texts, shingle_sets, text_jaccard
 from tests.workshop.likeness import kept_by_hand, shingle_jaccard
 
 

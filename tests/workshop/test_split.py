@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from danlu.records import Message, Record
-from danlu.workshop.split import draw, groups_of, split
-from danlu.workshop.store import Store
+from danlu.workshop.operations.split import draw, groups_of, split
+from danlu.workshop.store.store import Store
 from tests.workshop.making import chat, version_of
 
 

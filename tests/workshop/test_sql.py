@@ -11,13 +11,13 @@ import pytest
 
 from danlu.errors import StoreError
 from danlu.records import Message, Record, Source, write_records
-from danlu.workshop.choice import Choice
-from danlu.workshop.edits import Drop
-from danlu.workshop.importing import import_files
-from danlu.workshop.manifest import FileFormat
+from danlu.workshop.operations.choice import Choice
+from danlu.workshop.operations.edits import Drop
+from danlu.workshop.operations.importing import import_files
 from danlu.workshop.sql import as_objects, query
-from danlu.workshop.store import Store
-from danlu.workshop.version import Version
+from danlu.workshop.store.manifest import FileFormat
+from danlu.workshop.store.store import Store
+from danlu.workshop.store.version import Version
 from tests.workshop.making import chat
 
 ARGUMENTS = '{"b":1, "a": 12345678901234567890123, "t": "\\u4f60 \\"q\\""}'

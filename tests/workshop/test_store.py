@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from danlu.errors import RecordError, StoreError
 from danlu.records import Message, Record
 from danlu.records.lines import encode_record
-from danlu.workshop.decision import Decision, Entry, drop, edit, keep, make
-from danlu.workshop.manifest import FileFormat
-from danlu.workshop.store import Material, Store
-from danlu.workshop.watch import OperationFaultError
+from danlu.workshop.store.decision import Decision, Entry, drop, edit, keep, make
+from danlu.workshop.store.manifest import FileFormat
+from danlu.workshop.store.store import Material, Store
+from danlu.workshop.store.watch import OperationFaultError
 from tests.records.test_lines import RECORDS
 from tests.workshop.making import Doing, chat, version_of
 

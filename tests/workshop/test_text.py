@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from danlu.workshop import text as room
-from danlu.workshop.text import fold, has_han, units
+from danlu.workshop.likeness import text as room
+from danlu.workshop.likeness.text import fold, has_han, units
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from danlu.workshop.decision import drop
+from danlu.workshop.store.decision import drop
 from danlu.workshop.veto import after_veto
 from tests.workshop.making import chat
 

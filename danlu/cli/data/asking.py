@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from danlu.workshop.produce.engine import Engine
     from danlu.workshop.produce.model import Model
     from danlu.workshop.produce.prompts import Prompts
-    from danlu.workshop.store import Store
+    from danlu.workshop.store.store import Store
 
 CACHE = "requests.sqlite"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from danlu.workshop.choice import Choice
+    from danlu.workshop.operations.choice import Choice
 
 Ids = Annotated[
     list[str] | None, typer.Option("--id", help="The record of this id; may be given again.")
@@ -34,7 +34,7 @@ def choice_of(
     max_length: int | None,
 ) -> Choice:
     """Return what the options choose."""
-    from danlu.workshop.choice import Choice
+    from danlu.workshop.operations.choice import Choice
 
     return Choice(
         tuple(ids or ()), tuple(task_types or ()), tuple(tags or ()), text, min_length, max_length

@@ -12,9 +12,9 @@ import typer
 from danlu.cli.output import note, result_json, table
 
 if TYPE_CHECKING:
-    from danlu.workshop.decision import Operation, Progress
-    from danlu.workshop.store import Store
-    from danlu.workshop.version import Version
+    from danlu.workshop.store.decision import Operation, Progress
+    from danlu.workshop.store.store import Store
+    from danlu.workshop.store.version import Version
 
 Data = Annotated[
     str,
@@ -83,7 +83,7 @@ def progress_bar() -> Iterator[Progress]:
 
 def open_store(path: Path | None) -> Store:
     """Open the store that the options name."""
-    from danlu.workshop.store import Store
+    from danlu.workshop.store.store import Store
 
     return Store(path)
 

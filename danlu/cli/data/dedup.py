@@ -66,8 +66,8 @@ def dedup(
 ) -> None:
     """Drop records that are the same as another one, or nearly."""
     from danlu.workshop.data import as_version
-    from danlu.workshop.dedup import Dedup
-    from danlu.workshop.given import Scores
+    from danlu.workshop.operations.dedup import Dedup
+    from danlu.workshop.operations.given import Scores
 
     opened = open_store(store)
     with progress_bar() as progress:

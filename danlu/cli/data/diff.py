@@ -11,7 +11,7 @@ from danlu.cli.data.common import AsJson, StorePath, open_store, progress_bar
 from danlu.cli.output import note, result_json, table
 
 if TYPE_CHECKING:
-    from danlu.workshop.diff import Diff, Measure, Side
+    from danlu.workshop.operations.diff import Diff, Measure, Side
 
 EPILOG = """\b
 Examples:
@@ -48,7 +48,7 @@ def diff(
 ) -> None:
     """Compare two datasets: records added, removed, changed, and shares of text and loss."""
     from danlu.workshop.data import records_of
-    from danlu.workshop.diff import diff as compare
+    from danlu.workshop.operations.diff import diff as compare
 
     opened = open_store(store)
     measure = _measure(model)
@@ -68,7 +68,7 @@ def diff(
 
 def _measure(model: str | None) -> Measure:
     if model is None:
-        from danlu.workshop.diff import in_characters
+        from danlu.workshop.operations.diff import in_characters
 
         return in_characters
     from danlu.models.load import load_tokenizer
@@ -100,7 +100,7 @@ def _print(found: Diff, unit: str) -> None:
 
 
 def _shares(before: Side, after: Side, found: Diff) -> list[str]:
-    from danlu.workshop.diff import shares
+    from danlu.workshop.operations.diff import shares
 
     pairs = zip(
         shares(before, found.before).values(), shares(after, found.after).values(), strict=True

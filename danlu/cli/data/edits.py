@@ -10,7 +10,7 @@ from danlu.cli.data.choosing import Ids, MaxLength, MinLength, Tags, TaskTypes, 
 from danlu.cli.data.common import AsJson, Data, Name, StorePath, apply_and_tell
 
 if TYPE_CHECKING:
-    from danlu.workshop.choice import Choice
+    from danlu.workshop.operations.choice import Choice
 
 DROP_EPILOG = """\b
 Examples:
@@ -43,7 +43,7 @@ def drop(
     as_json: AsJson = False,
 ) -> None:
     """Leave out the records chosen."""
-    from danlu.workshop.edits import Drop
+    from danlu.workshop.operations.edits import Drop
 
     choice = _chosen(choice_of(ids, task_type, tag, text, min_length, max_length))
     apply_and_tell(Drop(choice, reason), data, store=store, name=name, as_json=as_json)
@@ -68,7 +68,7 @@ def tag(
     as_json: AsJson = False,
 ) -> None:
     """Tag the records chosen, or all; robustness protects a record from cleaning."""
-    from danlu.workshop.edits import Tag
+    from danlu.workshop.operations.edits import Tag
 
     if not add and not remove:
         raise typer.BadParameter("say --add TAG or --remove TAG")
@@ -94,7 +94,7 @@ def retype(
     from danlu.cli.data.common import open_store
     from danlu.errors import StoreError
     from danlu.workshop.data import named_version
-    from danlu.workshop.edits import Retype
+    from danlu.workshop.operations.edits import Retype
 
     choice = _chosen(choice_of(ids, task_type, tag, text, min_length, max_length))
     version = named_version(open_store(store), data)

@@ -12,7 +12,7 @@ from danlu.cli.data.common import AsJson, Data, StorePath, open_store, progress_
 from danlu.cli.output import note, result_json, table
 
 if TYPE_CHECKING:
-    from danlu.workshop.export import Exported
+    from danlu.workshop.operations.export import Exported
 
 EPILOG = """\b
 Examples:
@@ -65,8 +65,8 @@ def export(
 ) -> None:
     """Write a dataset as files for other programs."""
     from danlu.workshop.data import as_version
-    from danlu.workshop.export import export as write
-    from danlu.workshop.export import export_hub
+    from danlu.workshop.operations.export import export as write
+    from danlu.workshop.operations.export import export_hub
 
     is_hub = format is FormatName.hub
     if not is_hub and (evaluation is not None or jsonl):

@@ -74,7 +74,7 @@ def import_data(
 ) -> None:
     """Make the first version of a dataset, from files of any format."""
     from danlu.records import Source
-    from danlu.workshop.importing import Import, import_files
+    from danlu.workshop.operations.importing import Import, import_files
     from danlu.workshop.taxonomy import Taxonomy
 
     columns = _columns(column or ())

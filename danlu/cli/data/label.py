@@ -21,8 +21,8 @@ from danlu.cli.data.common import (
 from danlu.cli.output import note
 
 if TYPE_CHECKING:
-    from danlu.workshop.label import By, Trial
-    from danlu.workshop.version import Version
+    from danlu.workshop.operations.label import By, Trial
+    from danlu.workshop.store.version import Version
 
 EPILOG = """\b
 Examples:
@@ -64,7 +64,7 @@ def label(
 ) -> None:
     """Propose task types for unlabelled records, and leave the doubtful ones for a person."""
     from danlu.workshop.data import as_version
-    from danlu.workshop.label import Label
+    from danlu.workshop.operations.label import Label
     from danlu.workshop.taxonomy import Taxonomy
 
     opened = open_store(store)
@@ -92,7 +92,7 @@ def _tell_trial(trial: Trial) -> None:
 
 
 def _tell_doubtful(version: Version) -> None:
-    from danlu.workshop.label import DOUBTFUL
+    from danlu.workshop.operations.label import DOUBTFUL
 
     rows = (entry for entry in version.ledger() if entry.rule == DOUBTFUL)
     for entry in islice(rows, SHOWN):

@@ -11,8 +11,8 @@ from danlu.cli.data.common import AsJson, StorePath, open_store
 from danlu.cli.output import note, result_json, table
 
 if TYPE_CHECKING:
-    from danlu.workshop.store import Store
-    from danlu.workshop.version import Version
+    from danlu.workshop.store.store import Store
+    from danlu.workshop.store.version import Version
 
 EPILOG = """\b
 Examples:

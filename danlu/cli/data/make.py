@@ -14,11 +14,11 @@ from danlu.cli.data.common import AsJson, Data, Name, StorePath, open_store, tel
 from danlu.cli.output import note
 
 if TYPE_CHECKING:
-    from danlu.workshop.decision import Operation
     from danlu.workshop.produce import constraints as constraining
     from danlu.workshop.produce import evolve as evolving
     from danlu.workshop.produce import prompts as prompting
     from danlu.workshop.produce.common import Asking
+    from danlu.workshop.store.decision import Operation
     from danlu.workshop.taxonomy import Taxonomy
 
 EPILOG = """\b

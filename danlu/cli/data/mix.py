@@ -69,8 +69,8 @@ def mix(
 ) -> None:
     """Take some records less often and some more often, to reach counts, shares or ratios."""
     from danlu.workshop.data import as_version
-    from danlu.workshop.given import Scores
-    from danlu.workshop.mix import Mix
+    from danlu.workshop.operations.given import Scores
+    from danlu.workshop.operations.mix import Mix
 
     given = Scores.load(tokens) if tokens else Scores()
     operation = Mix(named("--to", to), by.value, unit.value, given, total, repeats, cap, seed)

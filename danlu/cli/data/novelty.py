@@ -38,8 +38,8 @@ def novelty(
 ) -> None:
     """Drop records whose prompts say little that is new."""
     from danlu.workshop.data import as_version
-    from danlu.workshop.given import Pool
-    from danlu.workshop.novelty import Novelty
+    from danlu.workshop.operations.given import Pool
+    from danlu.workshop.operations.novelty import Novelty
 
     opened = open_store(store)
     with progress_bar() as progress:

@@ -56,8 +56,8 @@ def select(
     as_json: AsJson = False,
 ) -> None:
     """Keep the most diverse, the best or the hardest records of each task type."""
-    from danlu.workshop.given import Scores
-    from danlu.workshop.select import Select
+    from danlu.workshop.operations.given import Scores
+    from danlu.workshop.operations.select import Select
 
     given = named("--of", counts or ())
     if wrong := [count for count in given.values() if not count.isdecimal()]:

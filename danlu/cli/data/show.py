@@ -42,8 +42,8 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Show records, chosen by task type, tag, text or length."""
-    from danlu.workshop.choice import drawn
     from danlu.workshop.data import records_of
+    from danlu.workshop.operations.choice import drawn
 
     choice = choice_of(ids, task_type, tag, text, min_length, max_length)
     fitting = (one for one in records_of(open_store(store), data) if choice.fits(one))

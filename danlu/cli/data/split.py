@@ -35,7 +35,7 @@ def split(
 ) -> None:
     """Hold records out for evaluation, stratified by task type, with no prompt on both sides."""
     from danlu.workshop.data import as_version
-    from danlu.workshop.split import split as split_version
+    from danlu.workshop.operations.split import split as split_version
 
     if not 0 < share < 1:
         raise typer.BadParameter(f"--share is {share:g}; it must be above 0 and below 1")

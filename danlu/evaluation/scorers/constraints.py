@@ -13,7 +13,7 @@ from danlu.errors import EvaluationError, did_you_mean
 from danlu.evaluation.scorers.extract import extract
 from danlu.evaluation.scorers.json_reading import NoJsonError, read_json
 from danlu.evaluation.scorers.score import Score
-from danlu.workshop.text import units
+from danlu.workshop.likeness.text import units
 
 LANGUAGE_SHARE = 0.7
 """Of the letters, so that a Chinese text may name Python and an English one 北京."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from danlu.errors import EvaluationError
 from danlu.evaluation.scorers.score import Score
-from danlu.workshop.text import fold, units
+from danlu.workshop.likeness.text import fold, units
 
 
 @dataclass(frozen=True, slots=True)

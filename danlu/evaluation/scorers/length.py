@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from danlu.errors import EvaluationError
 from danlu.evaluation.scorers.score import Score
-from danlu.workshop.text import units
+from danlu.workshop.likeness.text import units
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import regex
 
 from danlu.errors import EvaluationError, did_you_mean
 from danlu.evaluation.scorers.numbers import chinese_to_digits
-from danlu.workshop.text import fold
+from danlu.workshop.likeness.text import fold
 
 # Kept: the point, comma, colon or slash inside a number, the minus before one, the percent sign.
 _PUNCTUATION = regex.compile(

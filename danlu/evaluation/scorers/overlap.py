@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from danlu.errors import EvaluationError
 from danlu.evaluation.scorers.score import Score, check_task, texts_of
-from danlu.workshop.text import has_han
+from danlu.workshop.likeness.text import has_han
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from rapidfuzz.distance import LCSseq
 
 from danlu.errors import EvaluationError
 from danlu.evaluation.scorers.score import Score, texts_of
-from danlu.workshop.text import fold, units
+from danlu.workshop.likeness.text import fold, units
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 if TYPE_CHECKING:
     from danlu.workshop.checks.context import Context
     from danlu.workshop.checks.view import View
-    from danlu.workshop.decision import Scalar
+    from danlu.workshop.store.decision import Scalar
 
 Level = Literal["fault", "attention"]
 State = Literal["ok", "attention", "fault", "exempt", "too_few", "not_run"]

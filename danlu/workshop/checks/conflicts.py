@@ -13,7 +13,7 @@ from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.labels import Labels, fold_label
 from danlu.workshop.checks.per_record import Hit, Tally, shown
 from danlu.workshop.checks.view import SYSTEM_ROLES, View
-from danlu.workshop.text import fold
+from danlu.workshop.likeness.text import fold
 
 KEPT_CHARACTERS = 160
 """Of an answer, so much is kept to be compared with the next answer to the same prompt."""

@@ -17,8 +17,8 @@ from danlu.workshop.checks.per_type import percent, too_few, verdict_of
 from danlu.workshop.checks.sample import Sample
 from danlu.workshop.checks.similarity import distinct_ngrams, similarities, vendi_score
 from danlu.workshop.checks.view import View
-from danlu.workshop.decision import Scalar
-from danlu.workshop.text import units
+from danlu.workshop.likeness.text import units
+from danlu.workshop.store.decision import Scalar
 
 PRACTICE = "practitioners' reports, 2023-2024: keep task descriptions short and varied"
 N = 3

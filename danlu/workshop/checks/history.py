@@ -17,7 +17,7 @@ from danlu.workshop.checks.content import content_set
 from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.per_type import percent, too_few, verdict_of
 from danlu.workshop.checks.view import View
-from danlu.workshop.text import fold, units
+from danlu.workshop.likeness.text import fold, units
 
 PRACTICE = "practitioners' reports, 2023-2024: topic switches in a conversation"
 

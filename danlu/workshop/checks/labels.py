@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from danlu.workshop.checks.check import MIN_RECORDS
 from danlu.workshop.checks.view import View
-from danlu.workshop.text import fold
+from danlu.workshop.likeness.text import fold
 
 LABEL_CHARACTERS = 40
 """Longest answer that may be a label, folded."""

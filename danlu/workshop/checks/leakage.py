@@ -12,7 +12,7 @@ from danlu.workshop.checks.check import Finding, Report, Rule, Running, Verdict,
 from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.per_record import Hit, Tally
 from danlu.workshop.checks.view import SYSTEM_ROLES, View
-from danlu.workshop.text import fold, units
+from danlu.workshop.likeness.text import fold, units
 
 SEED_UNITS = 5
 """A stretch of so many units is looked for first, at few places: see ``_Index.may_overlap``."""

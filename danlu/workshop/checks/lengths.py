@@ -27,7 +27,7 @@ from danlu.workshop.checks.labels import Labels
 from danlu.workshop.checks.per_record import Hit, Tally
 from danlu.workshop.checks.per_type import percent, too_few, verdict_of
 from danlu.workshop.checks.view import View
-from danlu.workshop.decision import Scalar
+from danlu.workshop.store.decision import Scalar
 
 PRACTICE = "practitioners' reports, 2023-2024"
 SIZES = ("short", "middle", "long")

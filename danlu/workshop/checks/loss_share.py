@@ -24,7 +24,7 @@ from danlu.workshop.checks.check import (
 from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.per_type import percent, verdict_of
 from danlu.workshop.checks.view import View
-from danlu.workshop.decision import Scalar
+from danlu.workshop.store.decision import Scalar
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from danlu.workshop.checks.per_type import percent, too_few, verdict_of
 from danlu.workshop.checks.sample import Sample
 from danlu.workshop.checks.similarity import clusters, similarities
 from danlu.workshop.checks.view import View
-from danlu.workshop.decision import Scalar
-from danlu.workshop.text import units
+from danlu.workshop.likeness.text import units
+from danlu.workshop.store.decision import Scalar
 
 PRACTICE = "practitioners' reports, 2023-2024: above all varied answers"
 KEPT_CHARACTERS = 1500

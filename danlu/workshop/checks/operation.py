@@ -16,7 +16,7 @@ from danlu.workshop.checks.configure import find_rules
 from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.own_checks import OwnChecks
 from danlu.workshop.checks.run import run_checks
-from danlu.workshop.decision import Decision, Entry, Progress, drop, keep
+from danlu.workshop.store.decision import Decision, Entry, Progress, drop, keep
 
 TAG = "check:"
 """Before the rule's name in a tag: ``check:lengths.no_ending``."""

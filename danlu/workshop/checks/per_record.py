@@ -15,7 +15,7 @@ from danlu.workshop.checks.check import (
     Verdict,
 )
 from danlu.workshop.checks.view import View
-from danlu.workshop.decision import Scalar
+from danlu.workshop.store.decision import Scalar
 from danlu.workshop.veto import vetoing_tag
 
 

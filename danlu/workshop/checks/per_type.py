@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from danlu.workshop.checks.check import MIN_RECORDS, Check, State, Verdict
-from danlu.workshop.decision import Scalar
+from danlu.workshop.store.decision import Scalar
 
 
 def too_few(check: Check, task_type: str, records: int, least: int = MIN_RECORDS) -> Verdict | None:

@@ -12,7 +12,7 @@ from danlu.workshop.checks.content import content_set, content_units
 from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.per_type import percent, too_few, verdict_of
 from danlu.workshop.checks.view import View
-from danlu.workshop.decision import Scalar
+from danlu.workshop.store.decision import Scalar
 
 THIRDS = ("beginning", "middle", "end")
 LONGEST_UNITS = 4000

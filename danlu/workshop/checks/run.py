@@ -10,7 +10,7 @@ from danlu.workshop.checks.check import Check, Finding, Verdict
 from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.labels import Labels
 from danlu.workshop.checks.tokens import views
-from danlu.workshop.decision import Progress
+from danlu.workshop.store.decision import Progress
 
 PROGRESS_RECORDS = 500
 

@@ -24,7 +24,7 @@ def similarities(texts: Sequence[Sequence[str]]) -> Float64:
     """Return the cosine between all texts, as bags of their units and pairs of units.
 
     Args:
-        texts: T texts as units (``danlu.workshop.text``).
+        texts: T texts as units (``danlu.workshop.likeness.text``).
 
     Returns:
         ``(T, T)``, from 0 to 1, with 1 on the diagonal; a text without units is like none other.

@@ -13,8 +13,8 @@ from danlu.workshop.checks.content import content_set
 from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.per_type import percent, too_few, verdict_of
 from danlu.workshop.checks.view import View
-from danlu.workshop.decision import Scalar
-from danlu.workshop.text import units
+from danlu.workshop.likeness.text import units
+from danlu.workshop.store.decision import Scalar
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from danlu.records import Record, Response
 from danlu.records.record import TEXT_ROLE
 from danlu.sequences.answers import verdicts
 from danlu.sequences.branch import DOWN
-from danlu.workshop.text import fold, units
+from danlu.workshop.likeness.text import fold, units
 
 SYSTEM_ROLES = ("system", "developer")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from danlu.config.strict_yaml import write_yaml
-from danlu.workshop.manifest import FileFormat
-from danlu.workshop.version import Version
+from danlu.workshop.store.manifest import FileFormat
+from danlu.workshop.store.version import Version
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 from danlu.errors import DanluError
 from danlu.generation.interface import Sampling
 from danlu.records import Message, Record
-from danlu.workshop.decision import Decision, Entry, Progress, drop, keep
+from danlu.workshop.likeness.text import fold
 from danlu.workshop.produce.common import (
     Asking,
     Shots,
@@ -30,8 +30,8 @@ from danlu.workshop.produce.expectation import (
 )
 from danlu.workshop.produce.prompts import Language, Prompts, language_of
 from danlu.workshop.produce.request import Reply, Request, Unanswered
+from danlu.workshop.store.decision import Decision, Entry, Progress, drop, keep
 from danlu.workshop.taxonomy import Skill, Taxonomy
-from danlu.workshop.text import fold
 
 Choose = Literal["first", "majority", "judge"]
 

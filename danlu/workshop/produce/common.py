@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 from danlu.records import Message, Record, content_id
 from danlu.records.formats.format import Parts
 from danlu.records.ids import parts_id
-from danlu.workshop.decision import Scalar
 from danlu.workshop.produce.request import Reply, Request, Unanswered
+from danlu.workshop.store.decision import Scalar
 
 REASONING = "reasoning_content"
 MADE = "made"

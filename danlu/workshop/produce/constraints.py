@@ -19,7 +19,7 @@ import regex
 from danlu.errors import DanluError, did_you_mean
 from danlu.generation.interface import Sampling
 from danlu.records import Message, Record
-from danlu.workshop.decision import Decision, Progress, keep, make
+from danlu.workshop.likeness.text import fold
 from danlu.workshop.produce.answer import problem_of
 from danlu.workshop.produce.common import (
     Asking,
@@ -39,7 +39,7 @@ from danlu.workshop.produce.expectation import (
 )
 from danlu.workshop.produce.prompts import SHIPPED, Language, Prompts, language_of
 from danlu.workshop.produce.request import Reply, Request
-from danlu.workshop.text import fold
+from danlu.workshop.store.decision import Decision, Progress, keep, make
 
 Constraint = Literal[
     "min_characters",

@@ -11,12 +11,12 @@ import regex
 from danlu.errors import DanluError
 from danlu.generation.interface import Sampling
 from danlu.records import Message, Record
-from danlu.workshop.decision import Decision, Progress, drop, keep, make
+from danlu.workshop.likeness.text import fold, units
 from danlu.workshop.produce.common import Asking, Rejects, made_record
 from danlu.workshop.produce.prompts import Prompts, language_of
 from danlu.workshop.produce.request import Reply, Request
 from danlu.workshop.produce.unusable import unusable
-from danlu.workshop.text import fold, units
+from danlu.workshop.store.decision import Decision, Progress, drop, keep, make
 
 CHECKING = Sampling(max_new_tokens=16, greedy=True)
 _LABELS = regex.compile(

@@ -16,7 +16,8 @@ import regex
 from danlu.errors import DanluError, did_you_mean
 from danlu.generation.interface import Sampling
 from danlu.records import Message, Record
-from danlu.workshop.decision import Decision, Progress, keep, make
+from danlu.workshop.likeness.rouge import rouge_l
+from danlu.workshop.likeness.text import fold
 from danlu.workshop.produce.answer import problem_of
 from danlu.workshop.produce.common import (
     Asking,
@@ -31,8 +32,7 @@ from danlu.workshop.produce.expectation import words
 from danlu.workshop.produce.prompts import Prompts, language_of
 from danlu.workshop.produce.request import Reply, Request
 from danlu.workshop.produce.unusable import unusable
-from danlu.workshop.rouge import rouge_l
-from danlu.workshop.text import fold
+from danlu.workshop.store.decision import Decision, Progress, keep, make
 
 Way = Literal["deepen", "widen", "concretise", "rephrase", "translate"]
 WAYS: tuple[Way, ...] = ("deepen", "widen", "concretise", "rephrase", "translate")

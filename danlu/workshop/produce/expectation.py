@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import regex
 
 from danlu.errors import DanluError, did_you_mean
+from danlu.workshop.likeness.text import fold, units
 from danlu.workshop.produce.prompts import Language, language_of
-from danlu.workshop.text import fold, units
 
 _SPACE = regex.compile(r"\s+")
 _ENDS = regex.compile(r"(?:[。！？!?…]+|\.(?=[\s\"'”’)）]|$)|\n)[\"'”’)）]*\s*")

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from danlu.errors import DanluError
-from danlu.workshop.text import has_han
+from danlu.workshop.likeness.text import has_han
 
 MINUTE_S = 60.0
 TOKENS_PER_MESSAGE = 8

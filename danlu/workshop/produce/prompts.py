@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from danlu.errors import DanluError, did_you_mean
 from danlu.records.record import Message
-from danlu.workshop.text import has_han, units
+from danlu.workshop.likeness.text import has_han, units
 
 if TYPE_CHECKING:
     from jinja2 import Environment

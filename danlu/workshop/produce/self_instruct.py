@@ -18,9 +18,9 @@ import regex
 from danlu.errors import DanluError
 from danlu.generation.interface import Sampling
 from danlu.records import Message, Record, read_records
-from danlu.workshop.decision import Decision, Progress, keep, make
-from danlu.workshop.given import Pool
-from danlu.workshop.novelty import Novelty
+from danlu.workshop.likeness.text import fold
+from danlu.workshop.operations.given import Pool
+from danlu.workshop.operations.novelty import Novelty
 from danlu.workshop.produce.answer import problem_of
 from danlu.workshop.produce.common import (
     Asking,
@@ -34,8 +34,8 @@ from danlu.workshop.produce.common import (
 from danlu.workshop.produce.prompts import Language, Prompts, language_of
 from danlu.workshop.produce.request import Reply, Request
 from danlu.workshop.produce.unusable import unusable
-from danlu.workshop.store import no_progress
-from danlu.workshop.text import fold
+from danlu.workshop.store.decision import Decision, Progress, keep, make
+from danlu.workshop.store.store import no_progress
 
 SEEDS = Path(__file__).parent / "data" / "seeds.jsonl"
 UNKNOWN_TYPE = "unlabelled/self_instruct"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import regex
 
-from danlu.workshop.text import units
+from danlu.workshop.likeness.text import units
 
 FEWEST_UNITS = 3
 MOST_CHARACTERS = 4000

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from danlu.cli.main import run
-from danlu.workshop.store import Store
+from danlu.workshop.store.store import Store
 from tests.workshop.produce.endpoint_server import Does, Server, said, serving
 
 Told = Callable[..., tuple[str, str]]

@@ -22,7 +22,7 @@ from danlu.workshop.checks import (
     find_rules,
     run_checks,
 )
-from danlu.workshop.store import Store
+from danlu.workshop.store.store import Store
 from tests.workshop.checks.trying import chat, chinese, english
 from tests.workshop.making import version_of
 

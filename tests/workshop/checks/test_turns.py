@@ -8,7 +8,7 @@ from danlu.workshop.checks import HistoryUse, KeyPosition, SystemUse
 from danlu.workshop.checks.content import content_units
 from danlu.workshop.checks.history import depends_on_history
 from danlu.workshop.checks.position import key_third
-from danlu.workshop.text import units
+from danlu.workshop.likeness.text import units
 from tests.workshop.checks.trying import chat, chinese, english, run, talk
 
 FILL = "nobody in town could later recall what happened there before everything changed again "

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from danlu.records import Message, Record
-from danlu.workshop.decision import Decision
 from danlu.workshop.produce.cache import RequestCache
 from danlu.workshop.produce.endpoint import Endpoint
 from danlu.workshop.produce.engine import Engine
 from danlu.workshop.produce.pace import Pacing
+from danlu.workshop.store.decision import Decision
 from tests.workshop.produce.endpoint_server import Does, Server, said, serving
 
 QUICK = Pacing(concurrency=4, attempts=2, first_wait_s=0.01)

@@ -4,7 +4,7 @@ import pytest
 
 from danlu.errors import DanluError
 from danlu.generation.interface import Sampling
-from danlu.workshop.novelty import Novelty
+from danlu.workshop.operations.novelty import Novelty
 from danlu.workshop.produce.common import prompt_of
 from danlu.workshop.produce.prompts import language_of
 from danlu.workshop.produce.self_instruct import SelfInstruct, seed_tasks, tasks_in

@@ -1,0 +1,115 @@
+"""Names of dataset versions, and where each pointed before."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from danlu.errors import StoreError
+from danlu.workshop.store.manifest import Part
+
+VERSION_ID = re.compile(r"v[0-9a-f]{16}")
+PREFIX = re.compile(r"v[0-9a-f]{3,15}")
+_NAME = re.compile(r"[^\W_][\w.+-]*")
+
+
+class Pointing(Part):
+    """One time that a name was given to a version.
+
+    Attributes:
+        version: Id of the version.
+        at: When, UTC.
+    """
+
+    version: str
+    at: datetime
+
+
+class Names:
+    """The names of a store, one file each, whose last line is where the name points now.
+
+    Whoever writes must hold the store's lock.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def all(self) -> dict[str, list[Pointing]]:
+        """Return every name with its history, oldest first."""
+        if not self._folder.is_dir():
+            return {}
+        found = sorted(path for path in self._folder.glob("*.jsonl") if path.name[0] != ".")
+        return {path.name.removesuffix(".jsonl"): self._read(path) for path in found}
+
+    def history(self, name: str) -> list[Pointing]:
+        """Return where a name points and pointed, oldest first; nothing for an unknown name."""
+        path = self._path(name)
+        return self._read(path) if path.is_file() else []
+
+    def point(self, name: str, version: str) -> bool:
+        """Let a name point to a version; False if it does already."""
+        from danlu.runs.files import write_atomically
+
+        history = self.history(name)
+        if history and history[-1].version == version:
+            return False
+        history.append(Pointing(version=version, at=datetime.now(UTC)))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lines = "".join(row.model_dump_json() + "\n" for row in history)
+        write_atomically(self._path(name), lines)
+        return True
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.jsonl"
+
+    @staticmethod
+    def _read(path: Path) -> list[Pointing]:
+        try:
+            lines = path.read_bytes().splitlines()
+            return [Pointing.model_validate_json(line) for line in lines]
+        except ValidationError as error:
+            raise StoreError("the name's history is broken.", where=str(path)) from error
+
+
+def check_name(name: str) -> None:
+    """Check a name that is to be given to a version.
+
+    Raises:
+        StoreError: If it could be taken for something else.
+
+    Example:
+        >>> check_name("客服-2026.11")
+        >>> check_name("v1@x")
+        Traceback (most recent call last):
+        danlu.errors.StoreError: 'v1@x' is no name for a dataset: letters, digits and . + _ -, \
+beginning with a letter or digit.
+    """
+    if not _NAME.fullmatch(name):
+        raise StoreError(
+            f"{name!r} is no name for a dataset: letters, digits and . + _ -, beginning with a "
+            "letter or digit."
+        )
+    if VERSION_ID.fullmatch(name) or PREFIX.fullmatch(name):
+        raise StoreError(f"{name!r} looks like the id of a version; choose another name.")
+
+
+def pointed_to(history: list[Pointing], which: str, name: str) -> str:
+    """Find one version of a name's history, by its number from 1 or the beginning of its id.
+
+    Raises:
+        StoreError: If there is none, or more than one.
+    """
+    if which.isascii() and which.isdigit():
+        number = int(which)
+        if not 1 <= number <= len(history):
+            raise StoreError(f"{name!r} has {len(history)} versions, and no number {number}.")
+        return history[number - 1].version
+    found = sorted({row.version for row in history if row.version.startswith(which)})
+    if len(found) != 1:
+        told = "no version" if not found else f"{len(found)} versions"
+        known = ", ".join(row.version[:8] for row in history[-5:])
+        raise StoreError(f"{name!r} has {told} that begins with {which!r}. It had: {known}.")
+    return found[0]

@@ -3,9 +3,10 @@
 Everything in a decoder but attention looks at one token at a time. So a process computes the
 states, queries, keys and values of its own tokens, fetches everybody's keys and values, and attends
 from its own queries. On the way back each process has gradients for all keys and values; they are
-added up where the tokens are. The rule of the forest holds as it stands, since it speaks of places in the
-pack, and not of where they are computed. Fetching all keys, one layer at a time, is how Llama 3 was
-trained on long sequences (Dubey et al. 2024, arXiv:2407.21783, section 3.3.2); it fits any mask.
+added up where the tokens are. The rule of the forest holds as it stands, since it speaks of places
+in the pack, and not of where they are computed. Fetching all keys, one layer at a time, is how
+Llama 3 was trained on long sequences (Dubey et al. 2024, arXiv:2407.21783, section 3.3.2); it fits
+any mask.
 
 A later token attends to more than an earlier one. So the pack is cut into twice as many pieces as
 there are processes, and each takes one from the front and its counterpart from the back.

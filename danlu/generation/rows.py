@@ -1,11 +1,11 @@
 """Answers of different lengths computed side by side, each with keys and values of its own.
 
 The new tokens of all answers, and pieces of prompts that are still being read, lie one after
-another in one flat sequence, as records do in training. Matrix products see them all at once; attention
-goes answer by answer over its own keys and values. So nothing is padded, an answer joins or leaves
-without anything being copied, and each gets the numbers that it would get alone. Computing decoding
-steps and pieces of prompts together is Sarathi's idea (Agrawal et al. 2023, arXiv:2308.16369),
-joining and leaving at every step Orca's (Yu et al. 2022, OSDI).
+another in one flat sequence, as records do in training. Matrix products see them all at once;
+attention goes answer by answer over its own keys and values. So nothing is padded, an answer joins
+or leaves without anything being copied, and each gets the numbers that it would get alone.
+Computing decoding steps and pieces of prompts together is Sarathi's idea (Agrawal et al. 2023,
+arXiv:2308.16369), joining and leaving at every step Orca's (Yu et al. 2022, OSDI).
 
 Shapes: H query heads, K key heads, D head width, T tokens of a step, N tokens of one answer in it.
 """

@@ -24,7 +24,7 @@ from torch import Tensor
 from danlu.errors import DanluError
 from danlu.generation.draw import draw, uniforms
 from danlu.generation.requests import Finish, Piece, Request, StopTexts, TokenScore
-from danlu.generation.rows import KeyValues, Part, next_logits
+from danlu.generation.rows import KeyValues, OneByOne, Part, SideBySide
 from danlu.generation.text import TextStream
 
 LEAST_SHARED = 16
@@ -91,10 +91,12 @@ class Ticket:
 class _Row:
     """One answer under way."""
 
-    def __init__(self, request: Request, ticket: Ticket, decode: Callable[..., str]) -> None:
+    def __init__(
+        self, request: Request, ticket: Ticket, keys: KeyValues, decode: Callable[..., str]
+    ) -> None:
         self.request = request
         self.ticket = ticket
-        self.keys = KeyValues()
+        self.keys = keys
         self.read = 0  # tokens of the prompt whose keys are there
         self.answer: list[int] = []
         self.text = TextStream(decode)
@@ -119,8 +121,7 @@ class Engine:
     """Answers requests side by side in a thread of its own.
 
     Args:
-        model: A causal language model, alone or within PEFT, in evaluation mode, for which
-            ``use_rows_attention`` has returned None.
+        backend: Computes the model's steps.
         decode: Token ids to text.
         limits: What is taken on at a time.
         choose_adapter: Called with a request's ``adapter`` before a step for it; None if the model
@@ -129,7 +130,7 @@ class Engine:
 
     def __init__(
         self,
-        model: Any,
+        backend: SideBySide | OneByOne,
         decode: Callable[[Sequence[int]], str],
         *,
         limits: EngineLimits | None = None,
@@ -137,7 +138,7 @@ class Engine:
     ) -> None:
         self.limits = limits or EngineLimits()
         self.counts = EngineCounts()
-        self._model = model
+        self._backend = backend
         self._decode = decode
         self._choose = choose_adapter
         self._chosen: tuple[str | None] | None = None
@@ -166,7 +167,7 @@ class Engine:
                 raise BusyError(
                     f"{len(self._waiting)} requests wait already, as many as may: try again later."
                 )
-            self._waiting.append(_Row(request, ticket, self._decode))
+            self._waiting.append(_Row(request, ticket, self._backend.keys(), self._decode))
             self.counts.requests += 1
             self.counts.waiting = len(self._waiting)
             self._work.notify()
@@ -248,7 +249,7 @@ class Engine:
             if self._choose is not None and self._chosen != (adapter,):
                 self._choose(adapter)
                 self._chosen = (adapter,)
-            return next_logits(self._model, [part for _, part in parts])
+            return self._backend.logits([part for _, part in parts])
         except Exception as error:  # noqa: BLE001 - whatever it is, the others are to be answered
             self._kept.clear()
             most = max(len(part.token_ids) for _, part in parts)
@@ -308,7 +309,8 @@ class Engine:
             self.counts.running = len(self._rows)
         finish = piece.finish or "stop"
         self.counts.finished[finish] = self.counts.finished.get(finish, 0) + 1
-        if finish != "error" and row.keys.length >= LEAST_SHARED:
+        shares = self._backend.shares_beginnings and row.keys.length >= LEAST_SHARED
+        if shares and finish != "error":
             self._keep(row)
         self._tell(row, piece)
 
@@ -331,6 +333,8 @@ class Engine:
 
     def _reuse(self, row: _Row) -> None:
         """Take over keys and values of the longest beginning that is known."""
+        if not self._backend.shares_beginnings:
+            return
         prompt = tuple(row.request.prompt)
         known: list[tuple[int, KeyValues, tuple[str | None, tuple[int, ...]] | None]] = []
         for key, keys in self._kept.items():

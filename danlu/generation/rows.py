@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
+from transformers import AttentionInterface, DynamicCache
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from danlu.models.adapters import unwrapped
@@ -118,6 +118,68 @@ def next_logits(model: Any, parts: Sequence[Part]) -> Tensor:
     for part, count in zip(parts, counts, strict=True):
         part.keys.length += count
     return logits
+
+
+class SideBySide:
+    """The engine's backend over rows attention.
+
+    Args:
+        model: For which ``use_rows_attention`` has returned None.
+    """
+
+    shares_beginnings = True
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def keys(self) -> KeyValues:
+        """Make room for an answer's keys and values."""
+        return KeyValues()
+
+    def logits(self, parts: Sequence[Part]) -> Tensor:
+        """Compute one step; see ``next_logits``."""
+        return next_logits(self.model, parts)
+
+
+class CachedKeys(KeyValues):
+    """What a model of another kind keeps of one answer, in transformers' own form."""
+
+    def __init__(self, cache: Any) -> None:
+        super().__init__()
+        self.cache = cache
+
+
+class OneByOne:
+    """The engine's backend for all other models: each answer is computed alone, with its own cache.
+
+    Args:
+        model: A causal language model in evaluation mode.
+    """
+
+    shares_beginnings = False
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def keys(self) -> CachedKeys:
+        """Make an empty cache."""
+        return CachedKeys(DynamicCache(config=unwrapped(self.model).config))
+
+    @torch.inference_mode()
+    def logits(self, parts: Sequence[Part]) -> Tensor:
+        """Compute one step of each answer, one after another, ``(len(parts), V)``."""
+        found = []
+        for part in parts:
+            assert isinstance(part.keys, CachedKeys)
+            output = self.model(
+                input_ids=torch.tensor([list(part.token_ids)], device=self.model.device),
+                past_key_values=part.keys.cache,
+                use_cache=True,
+            )
+            part.keys.cache = output.past_key_values
+            part.keys.length += len(part.token_ids)
+            found.append(output.logits[0, -1].float())
+        return torch.stack(found)
 
 
 def rows_attention(

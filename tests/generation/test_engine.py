@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from danlu.errors import DanluError
-from danlu.generation import engine as room
 from danlu.generation.engine import BusyError, Engine, EngineLimits
 from danlu.generation.interface import Sampling
 from danlu.generation.requests import Piece, Request
-from danlu.generation.rows import use_rows_attention
+from danlu.generation.rows import OneByOne, SideBySide, use_rows_attention
 from tests.tiny_models import tiny_llama
 
 WAIT_S = 30
@@ -62,7 +61,7 @@ def make(model):
     engines = []
 
     def make(**limits: int) -> Engine:
-        engines.append(Engine(model, words, limits=EngineLimits(**limits)))
+        engines.append(Engine(SideBySide(model), words, limits=EngineLimits(**limits)))
         return engines[-1]
 
     yield make
@@ -213,14 +212,13 @@ def test_a_cancelled_answer_ends_and_the_others_go_on(make):
 def test_whoever_asks_wrongly_or_too_much_harms_nobody_else(model, make, monkeypatch):
     """A step that fails gives up the answer that asked most; a broken listener only itself."""
     engine = make(prompt_tokens=1000)
-    whole = room.next_logits
 
-    def small_memory(model, parts):
+    def small_memory(parts):
         if max(len(part.token_ids) for part in parts) > 100:
             raise MemoryError("no room")
-        return whole(model, parts)
+        return SideBySide(model).logits(parts)
 
-    monkeypatch.setattr(room, "next_logits", small_memory)
+    monkeypatch.setattr(engine._backend, "logits", small_memory)
     sampling = Sampling(greedy=True, max_new_tokens=6)
     good, huge = Asked(prompts(1)[0], sampling), Asked([5] * 101, sampling)
 
@@ -265,7 +263,7 @@ def test_closing_gives_answers_under_way_time_to_end(make):
 
 def test_adapters_are_chosen_for_their_own_answers(model):
     chosen: list[str | None] = []
-    engine = Engine(model, words, choose_adapter=chosen.append)
+    engine = Engine(SideBySide(model), words, choose_adapter=chosen.append)
     sampling = Sampling(greedy=True, max_new_tokens=3)
     asked = [Asked([5, 6, 7], sampling, adapter=name) for name in ("a", "b", "a", None)]
     for one in asked:
@@ -281,6 +279,20 @@ def test_models_that_cannot_are_told_and_left_as_they_are():
     own = dropping.config._attn_implementation
     assert "dropout" in (use_rows_attention(dropping.eval()) or "")
     assert dropping.config._attn_implementation == own
+
+
+def test_other_models_answer_one_by_one(model):
+    """With transformers' own cache: slower, and the same answers."""
+    plain = tiny_llama().eval()
+    plain.load_state_dict(model.state_dict())
+    engine = Engine(OneByOne(plain), words, limits=EngineLimits(prompt_tokens=7))
+    asked = [Asked(prompt, Sampling(greedy=True, max_new_tokens=5)) for prompt in prompts(4)]
+    for one in asked:
+        engine.submit(one.request)
+    for one in asked:
+        assert one.wait().text == alone(model, one.request.prompt, 5)
+    engine.close()
+    assert engine.counts.shared_tokens == 0
 
 
 def test_a_request_without_prompt_or_with_an_empty_stop_text_is_refused():

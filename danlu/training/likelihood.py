@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from danlu.config.recipe import SequencesSection
-from danlu.errors import ModelError
+from danlu.errors import ModelError, TemplateError
 from danlu.generation.load import fingerprint
 from danlu.generation.local import TransformersGenerator
 from danlu.models.encoders import is_encoder
@@ -30,7 +30,7 @@ from danlu.models.fused import fuse_layers
 from danlu.models.head import OutputHead
 from danlu.models.load import load_config, load_model, load_tokenizer, pick_device, pick_dtype
 from danlu.records import Record
-from danlu.sequences import ChatTemplate, encode_prompt, prepare
+from danlu.sequences import ChatTemplate, encode_prompt, prepare, turns
 from danlu.sequences.branch import Branch
 from danlu.sequences.forest import Pack
 from danlu.training.loss_cache import Loss, LossCache, loss_key
@@ -236,7 +236,7 @@ def likelihoods(
         told: Told how many records are done.
 
     Raises:
-        DanluError: If a record cannot be rendered, or a loss is not finite.
+        ModelError: If a loss is not finite.
     """
     rest, done = iter(records), 0
     header = judge.header() if alone else []
@@ -262,12 +262,20 @@ def _chunk(
     cache: LossCache | None,
     told: Callable[[float], None] | None,
 ) -> Iterator[Likelihood]:
-    documents = any(record.is_text for record in records)
-    data = prepare(records, judge.tokenizer, judge.template, settings, documents=documents)
-    reasons = {drop.record_id: drop.detail or drop.reason for drop in data.drops if not drop.kept}
+    reasons = _unrendered(judge, records, settings)
+    fit = [number for number, record in enumerate(records) if record.id not in reasons]
+    data = prepare(
+        [records[number] for number in fit],
+        judge.tokenizer,
+        judge.template,
+        settings,
+        documents=any(record.is_text for record in records),
+    )
+    reasons |= {drop.record_id: drop.detail or drop.reason for drop in data.drops if not drop.kept}
     given: dict[int, list[Branch]] = {}
     bare: dict[int, list[Branch]] = {}
-    for number, position in enumerate(data.record_position.tolist()):
+    for number, place in enumerate(data.record_position.tolist()):
+        position = fit[place]
         own = [one for one in data.record(number) if (one.weights[1:] > 0).any()]
         if not own:
             continue
@@ -284,6 +292,20 @@ def _chunk(
         found = sums[0].get(position)
         reason = "" if found else reasons.get(record.id, "there is no answer to be learned")
         yield Likelihood(record.id, record.task_type, found, sums[1].get(position), reason)
+
+
+def _unrendered(
+    judge: Judge, records: Sequence[Record], settings: SequencesSection
+) -> dict[str, str]:
+    """Return why records cannot be rendered, by id: a template without tools, a role it lacks."""
+    reasons = {}
+    for record in records:
+        if not record.is_text:
+            try:
+                turns(record, judge.template, settings)
+            except TemplateError as error:
+                reasons[record.id] = error.message
+    return reasons
 
 
 def without_prompt(branch: Branch, header: Sequence[int]) -> Branch:

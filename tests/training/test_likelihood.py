@@ -104,7 +104,11 @@ def test_what_has_no_loss_says_why(judge) -> None:
     text = Record("text", "a/b", (Message("text", "The iron is red."),))
     long = said("long", "x" * 400, "y")
     muted = Record("muted", "a/b", (Message("user", "Hi"), Message("assistant", "x", weight=0)))
-    found = {one.id: one for one in likelihoods(judge, [asked, text, long, muted], SETTINGS)}
+    tools = Record("tools", "a/b", RECORDS[0].messages, tools=({"type": "function"},))
+    several = [asked, text, long, tools, muted, RECORDS[0]]
+    found = {one.id: one for one in likelihoods(judge, several, SETTINGS)}
+    assert "declares 1 tools" in found["tools"].reason
+    assert found["one"].given == next(likelihoods(judge, RECORDS[:1], SETTINGS)).given
     assert found["asked"].reason == "no assistant turn"
     assert "max_length is 200" in found["long"].reason
     assert "weight 0" in found["muted"].reason
@@ -191,6 +195,17 @@ def test_from_the_command_line_to_a_selection(
     options = ["--share", "0.5", "--scores", "s/scores.jsonl", "-n", "hard"]
     assert command(["data", "select", "mine.jsonl", "--by", "difficulty", *options]) == 0
     assert Scores.load("s/scores.jsonl", "ifd").by_id["r3"] == rows[3]["ifd"]
+    lines = Path("s/scores.jsonl").read_text().splitlines(keepends=True)
+    Path("few.jsonl").write_text("".join(lines[:9]))
+    options[3] = "few.jsonl"
+    assert command(["data", "select", "mine.jsonl", "--by", "quality", *options]) == 2
+    assert "5 records have no score" in capsys.readouterr().err
+    choice = ["--by", "quality", "--unscored", "keep", "--json"]
+    assert command(["data", "select", "mine.jsonl", *choice, *options]) == 0
+    rules = json.loads(capsys.readouterr().out)["rules"]
+    counts = {(one["fate"], one["rule"]): one["count"] for one in rules}
+    assert counts["kept", "no score"] == 5
+    assert counts["kept", "quality"] + counts["dropped", "quality"] == 9
     capsys.readouterr()
     assert command([*words, "--device", "cpu", "--scores", "perplexity", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -42,6 +42,14 @@ class PreferName(StrEnum):
     middle = "middle"
 
 
+class UnscoredName(StrEnum):
+    """What becomes of a record without a score."""
+
+    stop = "stop"
+    keep = "keep"
+    drop = "drop"
+
+
 def select(
     data: Data,
     by: Annotated[ByName, typer.Option(help="What is chosen by.")] = ByName.diversity,
@@ -56,6 +64,9 @@ def select(
         str | None,
         typer.Option(help="Its name in the JSONL; else perplexity or ifd, or 'score'."),
     ] = None,
+    unscored: Annotated[
+        UnscoredName, typer.Option(help="What becomes of records without a score.")
+    ] = UnscoredName.stop,
     prefer: Annotated[PreferName | None, typer.Option(help="Which scores are kept.")] = None,
     least: Annotated[float | None, typer.Option(help="Lowest score that may be kept.")] = None,
     most: Annotated[float | None, typer.Option(help="Highest score that may be kept.")] = None,
@@ -81,6 +92,7 @@ def select(
         least,
         most,
         seed,
+        unscored.value,
     )
     apply_and_tell(operation, data, store=store, name=name, as_json=as_json)
 

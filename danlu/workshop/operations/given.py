@@ -86,8 +86,8 @@ class Scores:
                 missing.append(record.id)
         if missing:
             raise RecordError(
-                f"{len(missing)} records have no score ({', '.join(missing[:3])} ...). Score every "
-                "record, or leave those out first."
+                f"{len(missing)} records have no score ({', '.join(missing[:3])} ...). --unscored "
+                "keep or drop goes on without."
             )
         return found
 

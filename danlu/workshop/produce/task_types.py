@@ -13,7 +13,7 @@ import regex
 from danlu.errors import DanluError
 from danlu.generation.interface import Sampling
 from danlu.records import Record
-from danlu.workshop.likeness.text import fold
+from danlu.workshop.likeness.text import fold, has_han
 from danlu.workshop.operations.label import BY_MODEL, Proposal
 from danlu.workshop.produce.common import Asking, Rejects, answer_of, turns
 from danlu.workshop.produce.prompts import Prompts, language_of
@@ -133,7 +133,8 @@ def named_type(text: str, names: Collection[str]) -> str | None:
     if not found:
         found = [one for one in names if fold(one.partition("/")[2]) == said]
     # Chinese has no borders of words: of 客服/退款 and 客服/退款申请, the longer one stands there.
-    found = [one for one in found if not any(one != other and one in other for other in found)]
+    within = [a for a in found for b in found if a != b and a in b and has_han(a)]
+    found = [one for one in found if one not in within]
     return found[0] if len(found) == 1 else None
 
 

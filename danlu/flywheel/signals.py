@@ -23,8 +23,8 @@ _WRONG_EN = (
     r"(?:no|nope)$",
     rf"{_BUT}(?:that's|this is|it's|that is|your answer is|you're|you are) {_VERY}"
     r"(?:not (?:right|correct|true|it|what i|the (?:right|question))|wrong|incorrect|mistaken)\b",
-    r"(?:still )?(?:wrong|incorrect|not (?:quite )?(?:right|correct))\b"
-    r"(?! (?:with|about|side|way))",
+    r"(?:still )?(?:wrong|incorrect|not (?:quite )?(?:right|correct))"
+    r"(?:[,.!;:—]|$| (?:again|answer|one)\b)",
     rf"{_BUT}i (?:meant|did ?n[o']t (?:ask|mean|say)|never (?:asked|said)|was asking)\b",
     rf"{_BUT}i (?:asked (?:for|about|you|how|what|why)|(?:already )?(?:said|told you))\b",
     r"(?:that's |this is )?not what i (?:asked|meant|wanted|said|was asking)\b",

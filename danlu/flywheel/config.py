@@ -157,10 +157,7 @@ class AnswerSection(Section):
 class FlywheelConfig(Section):
     """A flywheel, described in full."""
 
-    name: str = setting(
-        ..., "Datasets are called NAME-sft and NAME-pairs; letters, digits and . + _ -.",
-        pattern=r"[^\W_][\w.+-]*",
-    )  # fmt: skip
+    name: str = setting(..., "Datasets are called NAME-sft and NAME-pairs.")
     store: str | None = setting(None, "Folder of datasets; none is $DANLU_DATASETS, or ./datasets.")
     memory: str | None = setting(
         None, "Folder where the flywheel remembers what it read; none is STORE/flywheel/NAME."
@@ -187,6 +184,18 @@ class FlywheelConfig(Section):
         ["structure", "mojibake", "special_tokens", "personal"],
         "Checks, or rules as CHECK.RULE, by which new records are dropped.",
     )
+
+    @field_validator("name")
+    @classmethod
+    def _names_datasets(cls, value: str) -> str:
+        from danlu.errors import StoreError
+        from danlu.workshop.store.names import check_name
+
+        try:
+            check_name(value)
+        except StoreError as error:
+            raise ValueError(str(error)) from error
+        return value
 
     @field_validator("task_type")
     @classmethod

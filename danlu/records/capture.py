@@ -181,7 +181,11 @@ def read_capture(row: Mapping[str, Any]) -> Turn | Feedback:
     turn = Turn(
         _text(row, "id", required=True),
         read_messages(_list(row, "messages")),
-        *(_text(row, name) for name in ("time", "session", "model", "adapter", "data_version")),
+        time=_text(row, "time"),
+        session=_text(row, "session"),
+        model=_text(row, "model"),
+        adapter=_text(row, "adapter"),
+        data_version=_text(row, "data_version"),
         task_type=_text(row, "task_type"),
         tools=tuple(_list(row, "tools")),
         votes=tuple(read_vote(one) for one in _list(row, "votes")),

@@ -133,7 +133,7 @@ class Judge:
             ModelError: If it is not there, cannot be read, or predicts no tokens.
             TemplateError: If it has no chat template and none was given.
         """
-        trusting = {"trust_remote_code": trust_remote_code}
+        trusting: dict[str, Any] = {"trust_remote_code": trust_remote_code}
         tokenizer = load_tokenizer(model, **trusting)
         chat_template = ChatTemplate.load(tokenizer, template)
         if is_encoder(load_config(model, **trusting)):

@@ -80,7 +80,8 @@ class LossCache:
 
     def known(self, keys: Iterable[bytes]) -> dict[bytes, Loss]:
         """Return the losses that are there."""
-        wanted, found = list(dict.fromkeys(keys)), {}
+        wanted = list(dict.fromkeys(keys))
+        found: dict[bytes, Loss] = {}
         for start in range(0, len(wanted), KEYS_AT_A_TIME):
             some = wanted[start : start + KEYS_AT_A_TIME]
             places = ", ".join("?" * len(some))

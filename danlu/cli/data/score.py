@@ -144,8 +144,8 @@ def _tell(
     columns = ["task type", "records", "scored", *(f"{name} (quartiles)" for name in wanted)]
     columns += ["ifd above 1"] if "ifd" in wanted else []
     table(columns, [_cells(row, wanted) for row in rows], right=columns[1:])
-    for one in judge.notes:
-        note(one)
+    for text in judge.notes:
+        note(text)
     for one in missing[:REASONS_SHOWN]:
         note(f"no score: {one.id}: {one.reason or 'a document has no prompt, so no ifd'}")
     if len(missing) > REASONS_SHOWN:

@@ -83,9 +83,7 @@ def make_golden(tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> l
     return found
 
 
-def write_golden(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate
-) -> None:
+def write_golden(folder: Path, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> None:
     """Keep golden prompts beside a model that is being saved."""
     prompts = [vars(one) for one in make_golden(tokenizer, template)]
     about = {"layout": LAYOUT, "stop_ids": list(template.stop_ids), "prompts": prompts}
@@ -113,9 +111,7 @@ def read_golden(folder: Path) -> tuple[list[Golden], list[int]]:
         ) from error
 
 
-def check_golden(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate
-) -> int:
+def check_golden(folder: Path, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> int:
     """Render the golden prompts of a saved model again, and compare.
 
     Returns:
@@ -166,11 +162,11 @@ def differences(
             f"the prompt for {asked!r} differs from character {place} on: it was {was!r}, and is "
             f"now {now!r}."
         )
-    for place, (was, now) in enumerate(zip_longest(golden.token_ids, token_ids)):
-        if was != now:
+    for place, (own, other) in enumerate(zip_longest(golden.token_ids, token_ids)):
+        if own != other:
             yield (
                 f"the prompt for {asked!r} differs from token {place} on: it was "
-                f"{_shown(tokenizer, was)}, and is now {_shown(tokenizer, now)}."
+                f"{_shown(tokenizer, own)}, and is now {_shown(tokenizer, other)}."
             )
             return
 

@@ -384,7 +384,9 @@ def test_the_report_for_people_and_programs(tmp_path: Path, capsys) -> None:
         assert report == last_report(load_config(Path(config)))
         assert report["pulled"][0]["broken"] == 0
         assert run(["flywheel", "show", config]) == 0
-        assert "support-pairs: nothing new" in capsys.readouterr().err
+        out, err = capsys.readouterr()
+        assert "support-pairs: nothing new" in out
+        assert "support-pairs: without a record: 1 good as it is" in err
 
 
 def test_init_writes_an_example_that_loads(tmp_path: Path, monkeypatch, capsys) -> None:

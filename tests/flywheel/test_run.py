@@ -261,6 +261,17 @@ def test_equal_questions_give_one_record_and_each_wrong_answer_a_pair(spin, tmp_
     assert ledger(tmp_path, "support-sft")["dropped", "same prompt"] == 1
 
 
+def test_task_types_of_the_log_are_kept_if_they_are_some(spin, tmp_path: Path) -> None:
+    talk = [
+        *session("a", "Capital of Peru?", "Quito", task_type="geo/capital"),
+        *session("b", "Java有多大", "Java是语言", task_type="chat"),
+    ]
+    with serving(script) as server:
+        spin(server, *talk, down("a-0"), down("b-0"))
+    types = {one.messages[0].content: one.task_type for one in records(tmp_path, "support-sft")}
+    assert types == {"Capital of Peru?": "geo/capital", "Java有多大": "support/chat"}
+
+
 def test_tool_calls_are_left_to_people(spin, tmp_path: Path) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     answer = Message("assistant", None, extra={"tool_calls": [call]})

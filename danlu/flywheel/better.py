@@ -291,6 +291,8 @@ def _problem(record: Record, outcome: Reply | Unanswered) -> str:
         return problem
     if fold(outcome.text) == fold(record.messages[-1].content or ""):
         return "it is the old answer again"
+    if fold(outcome.text) == fold(prompt_of(record)):
+        return "it repeats the question"
     return ""
 
 

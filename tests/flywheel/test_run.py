@@ -452,6 +452,7 @@ def test_the_example_of_the_docs_finds_what_they_say(tmp_path: Path, monkeypatch
     [
         ({"keeps": {}}, "Did you mean 'keep'"),
         ({"sources": []}, "sources"),
+        ({"sources": None}, "sources"),
         ({"sources": [{"path": "x", "columns": {"votes": "y"}}]}, "Did you mean 'vote'"),
         ({"check": ["structur"]}, "Did you mean"),
         ({"keep": {"patterns": ["("]}}, "is broken"),

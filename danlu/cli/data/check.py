@@ -16,6 +16,7 @@ from danlu.cli.output import note, result_json, table
 
 if TYPE_CHECKING:
     from danlu.workshop.checks import Check, Context, Finding, Verdict
+    from danlu.workshop.execution.executor import Executor
 
 EPILOG = """\b
 Examples:
@@ -73,6 +74,10 @@ def check(
     show_all: Annotated[
         bool, typer.Option("--all", help="Show every verdict, not only what needs a look.")
     ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that look at records; else as many as are worth it."),
+    ] = None,
     name: Name = None,
     store: StorePath = None,
     as_json: AsJson = False,
@@ -91,6 +96,7 @@ def check(
         raise typer.BadParameter("name the data to check, or --list")
     sequences = [f"{key}={value}" for key, value in settings.items() if key not in own]
     context = _context(named, store, model, template, sequences, evaluation, taxonomy, schemas)
+    executor = _executor(processes, checks, context, named, store)
     counts: Counter[str] = Counter()
     with _writing(findings) as write:
 
@@ -99,13 +105,14 @@ def check(
             write(finding)
 
         # A version that is there already is not made again; findings that are asked for are.
-        verdicts = (
-            [] if (drop or tag) and not findings else _run(checks, context, take, named, store)
-        )
+        verdicts = []
+        if findings or not (drop or tag):
+            verdicts = _run(checks, context, take, named, store, executor)
     if findings:
         note(f"{counts.total():,} findings in {findings}")
     if drop or tag:
-        operation = CheckRecords(tuple(checks), tuple(drop or ()), tuple(tag or ()), context)
+        rules = tuple(drop or ()), tuple(tag or ())
+        operation = CheckRecords(tuple(checks), *rules, context, executor)
         apply_and_tell(operation, named, store=store, name=name, as_json=as_json)
     else:
         _tell(verdicts, counts, as_json, show_all)
@@ -182,15 +189,49 @@ def _writing(path: Path | None) -> Iterator[Any]:
         yield lambda one: out.write(json.dumps(one.as_row(), ensure_ascii=False) + "\n")
 
 
+def _executor(
+    processes: int | None,
+    checks: Sequence[Check],
+    context: Context,
+    data: Sequence[str],
+    store: Path | None,
+) -> Executor:
+    """Choose how many processes look at records, if the user has not.
+
+    A user's functions see all records in order, in this process; and a tokenizer takes all cores
+    by itself.
+    """
+    from danlu.workshop.checks import OwnChecks
+    from danlu.workshop.data import records_of
+    from danlu.workshop.execution.executor import HERE
+    from danlu.workshop.execution.processes import Processes, worth
+
+    has_own = any(isinstance(check, OwnChecks) and check.file for check in checks)
+    if has_own or context.tokenizer is not None:
+        if processes not in (None, 1):
+            why = "own.file" if has_own else "--model"
+            raise typer.BadParameter(f"--processes must be 1 with {why}")
+        return HERE
+    count = processes or worth(records_of(open_store(store), data).size_bytes())
+    return HERE if count == 1 else Processes(count)
+
+
 def _run(
-    checks: Sequence[Check], context: Context, take: Any, data: Sequence[str], store: Path | None
+    checks: Sequence[Check],
+    context: Context,
+    take: Any,
+    data: Sequence[str],
+    store: Path | None,
+    executor: Executor,
 ) -> list[Verdict]:
     from danlu.workshop.checks import run_checks
     from danlu.workshop.data import records_of
 
     with progress_bar() as progress:
         records = records_of(open_store(store), data)
-        return run_checks(records, checks, context, on_finding=take, progress=progress)
+        return run_checks(
+            records, checks, context, on_finding=take, progress=progress, executor=executor
+        )
 
 
 def _tell(verdicts: Sequence[Verdict], counts: Counter[str], as_json: bool, show_all: bool) -> None:

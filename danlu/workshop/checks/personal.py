@@ -6,7 +6,7 @@ What is found is never shown whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,8 +30,14 @@ username name yourname your.name email info contact support admin example test s
 hello noreply no-reply someone somebody me you abc xxx hr service customerservice
 """
 _EXAMPLE_NAMES = frozenset(_NAMES.split())
-# Seven digits near one another, which all numbers here have.
+# Seven digits near one another, which a text has that is looked through.
 _DIGITS = re.compile(r"\d(?:[ ()+.-]{0,2}\d){6}")
+_LEAST_DIGITS = 7
+_NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
+# A run of what all numbers here are written in; they begin as it does, or within it.
+_RUN = re.compile(r"[\d(+][\d()+ .-]{5,}")
+_BEHIND = 2
+"""So many characters behind a run may belong to a number, or say that it is none."""
 _MOBILE = re.compile(
     r"(?<![\d.=-])(?:\+?86[ -]?)?(1[3-9]\d[ -]?\d{4}[ -]?\d{4})(?![\w=-])", re.ASCII
 )
@@ -157,10 +163,17 @@ def _look(view: View) -> Iterator[Hit]:
             if not (_EXAMPLE_DOMAIN.search(one[2]) or one[1].lower() in _EXAMPLE_NAMES):
                 yield _hit("email", view, one)
                 break
-    if _DIGITS.search(text):
+    if _has_digits(text):
         yield from _numbers(view, text)
     if _has_secret_mark(text) and (found := _SECRET.search(text)):
         yield _hit("secret", view, found)
+
+
+def _has_digits(text: str) -> bool:
+    """Whether a text has seven digits near one another."""
+    if text.isascii() and len(text.encode().translate(None, _NO_DIGITS)) < _LEAST_DIGITS:
+        return False
+    return _DIGITS.search(text) is not None
 
 
 def _has_secret_mark(text: str) -> bool:
@@ -179,11 +192,12 @@ def _has_secret_mark(text: str) -> bool:
 
 
 def _numbers(view: View, text: str) -> Iterator[Hit]:
-    for found in _ID_NUMBER.finditer(text):
+    runs = [run.span() for run in _RUN.finditer(text)]
+    for found in _within(runs, _ID_NUMBER, text):
         if id_number_is_right(found[0]):
             yield _hit("id_number", view, found)
             break
-    for found in _CARD.finditer(text):
+    for found in _within(runs, _CARD, text):
         number = re.sub(r"\D", "", found[0])
         is_card = _ISSUED.fullmatch(number) and not _TEST_CARDS.search(number)
         # An identity number may pass Luhn's test too.
@@ -191,10 +205,18 @@ def _numbers(view: View, text: str) -> Iterator[Hit]:
             yield _hit("bank_card", view, found)
             break
     for pattern in (_MOBILE, _ABROAD):
-        for found in pattern.finditer(text):
+        for found in _within(runs, pattern, text):
             if not _FICTIONAL.search(found[0]):
                 yield _hit("phone", view, found)
                 return
+
+
+def _within(
+    runs: Sequence[tuple[int, int]], pattern: re.Pattern[str], text: str
+) -> Iterator[re.Match[str]]:
+    """Yield the matches of a pattern in a text, which are looked for in its runs alone."""
+    for start, stop in runs:
+        yield from pattern.finditer(text, start, min(stop + _BEHIND, len(text)))
 
 
 def _hit(rule: str, view: View, found: re.Match[str]) -> Hit:

@@ -52,8 +52,8 @@ class Result:
         name: Of the benchmark.
         unit: Of ``danlu`` and ``peer``.
         danlu: Danlu's speed; the best of all rounds, step by step.
-        peer: TRL's, or the bare tokenizer's, likewise.
-        ratio: Danlu's speed over the peer's.
+        peer: TRL's, or the bare tokenizer's, likewise; None where no other does the same.
+        ratio: Danlu's speed over the peer's; None without one.
         limit_fraction: Necessary work per second over the fastest matrix product known on this
             machine; None where no matrix is multiplied.
         torch_limit_fraction: The same over PyTorch's own product.
@@ -69,8 +69,8 @@ class Result:
     name: str
     unit: str
     danlu: float
-    peer: float
-    ratio: float
+    peer: float | None
+    ratio: float | None
     limit_fraction: float | None
     torch_limit_fraction: float | None
     peak_bytes: int | None

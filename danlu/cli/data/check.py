@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from danlu.cli.data.common import AsJson, Name, StorePath, apply_and_tell, open_store, progress_bar
+from danlu.cli.data.common import (
+    AsJson,
+    Name,
+    Ray,
+    StorePath,
+    apply_and_tell,
+    executor_on,
+    open_store,
+    progress_bar,
+)
 from danlu.cli.output import note, result_json, table
 
 if TYPE_CHECKING:
@@ -78,6 +87,7 @@ def check(
         int | None,
         typer.Option(min=1, help="Processes that look at records; else as many as are worth it."),
     ] = None,
+    ray: Ray = None,
     name: Name = None,
     store: StorePath = None,
     as_json: AsJson = False,
@@ -96,7 +106,7 @@ def check(
         raise typer.BadParameter("name the data to check, or --list")
     sequences = [f"{key}={value}" for key, value in settings.items() if key not in own]
     context = _context(named, store, model, template, sequences, evaluation, taxonomy, schemas)
-    executor = _executor(processes, checks, context, named, store)
+    executor = _executor(processes, ray, checks, context, named, store)
     counts: Counter[str] = Counter()
     with _writing(findings) as write:
 
@@ -191,12 +201,13 @@ def _writing(path: Path | None) -> Iterator[Any]:
 
 def _executor(
     processes: int | None,
+    ray: str | None,
     checks: Sequence[Check],
     context: Context,
     data: Sequence[str],
     store: Path | None,
 ) -> Executor:
-    """Choose how many processes look at records, if the user has not.
+    """Choose who looks at records: a Ray cluster, or as many processes as are worth it.
 
     A user's functions see all records in order, in this process; and a tokenizer takes all cores
     by itself.
@@ -208,10 +219,12 @@ def _executor(
 
     has_own = any(isinstance(check, OwnChecks) and check.file for check in checks)
     if has_own or context.tokenizer is not None:
-        if processes not in (None, 1):
+        if ray or processes not in (None, 1):
             why = "own.file" if has_own else "--model"
-            raise typer.BadParameter(f"--processes must be 1 with {why}")
+            raise typer.BadParameter(f"with {why} one process looks at all records")
         return HERE
+    if ray:
+        return executor_on(ray)
     count = processes or worth(records_of(open_store(store), data).size_bytes())
     return HERE if count == 1 else Processes(count)
 

@@ -207,8 +207,8 @@ def test_special_tokens_of_the_model(tokenizer_maker: Any) -> None:
     ],
 )
 def test_personal_data(text: str, expected: str | None, secret: str) -> None:
-    for given in (chat("1", text, "好"), chat("1", "q", f"It says: {text}")):
-        found, _ = run(PersonalData(), [given])
+    for record in (chat("1", text, "好"), chat("1", "q", f"It says: {text}")):
+        found, _ = run(PersonalData(), [record])
         assert [one.rule for one in found] == ([expected] if expected else [])
         if found:
             assert "*" in str(found[0].value)

@@ -22,6 +22,7 @@ from danlu.cli.data import (
     make,
     mix,
     novelty,
+    remove,
     select,
     show,
     split,
@@ -53,6 +54,7 @@ for _module in (
     edits,
     export,
     make,
+    remove,
 ):
     _module.register(group)
 

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = "datasets"
 STORE_VARIABLE = "DANLU_DATASETS"
-_BUILDING = ".building-"
+_BUILDING, _REMOVING = ".building-", ".removing-"
 
 
 def no_progress(stage: str, done: int, total: int | None) -> None:
@@ -228,6 +228,17 @@ class Store:
         with self._lock("names"):
             return self.names.point(name, version.id)
 
+    def remove(self, version: Version) -> None:
+        """Remove a version, whoever uses it; see ``danlu.workshop.store.removing``.
+
+        It is put aside at once and then deleted, so that no half version is ever there.
+        """
+        with self._lock(version.id):
+            aside = version.path.with_name(f"{_REMOVING}{version.id}")
+            version.path.rename(aside)
+            _to_disk(self._versions)
+            shutil.rmtree(aside)
+
     def _build(
         self,
         path: Path,
@@ -284,12 +295,13 @@ class Store:
         return FileLock(folder / f"{name}.lock", timeout=timeout_s)
 
     def _clear_leftovers(self) -> None:
-        """Remove what killed commands have left: half versions that nobody is building."""
+        """Remove what killed commands have left: half versions that nobody is at work on."""
         from filelock import Timeout
 
-        for left in self._versions.glob(f"{_BUILDING}*"):
-            with suppress(Timeout), self._lock(left.name.removeprefix(_BUILDING), 0):
-                shutil.rmtree(left, ignore_errors=True)
+        for mark in (_BUILDING, _REMOVING):
+            for left in self._versions.glob(f"{mark}*"):
+                with suppress(Timeout), self._lock(left.name.removeprefix(mark), 0):
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 def _write(

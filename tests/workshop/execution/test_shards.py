@@ -13,6 +13,7 @@ import pytest
 from danlu.errors import DanluError, StoreError
 from danlu.records import Record, Source, write_records
 from danlu.workshop.checks import CHECKS, CheckRecords, Context, Forbidden, run_checks
+from danlu.workshop.data import records_of
 from danlu.workshop.execution.blocks import Block
 from danlu.workshop.execution.executor import HERE, Executor
 from danlu.workshop.execution.shards import Shards, decide_shard, decides_by_task_type
@@ -140,12 +141,13 @@ def test_ray_makes_the_same_versions(here: tuple[Path, list[Version]]) -> None:
         assert _told(pipeline(folder / "ray", executor)) == _told(versions)
         told: list[list[object]] = [[], []]
         for found, one in zip(told, (HERE, executor), strict=True):
-            found += run_checks(versions[0], CHECKS, on_finding=found.append, executor=one)
+            records = records_of(Store(folder / "here"), versions[0].id)
+            found += run_checks(records, CHECKS, on_finding=found.append, executor=one)
         assert told[0] == told[1]
         assert [*executor.map(abs, [])] == []
         broken = [Forbidden(file=str(folder / "gone"))]
         with pytest.raises(DanluError, match="cannot be read"):
-            run_checks(versions[0], broken, on_finding=print, executor=executor)
+            run_checks([chat("1")], broken, on_finding=print, executor=executor)
         with pytest.raises(DanluError, match="no share"):
             [*executor.map(_refuse, [3])]
     finally:

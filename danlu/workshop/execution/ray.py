@@ -57,7 +57,7 @@ class OnRay:
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
-        context.print_on_execution_start = bool(os.environ.get("SCALE_PLAN"))
+        context.print_on_execution_start = False
         self._cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
         context.default_hash_shuffle_parallelism = PER_CORE * self._cores
 

@@ -38,12 +38,7 @@ def measure_checks(say: Callable[[str], None], count: int = CHECK_RECORDS) -> Re
         name=CHECK,
         unit="records/s",
         danlu=records / seconds,
-        peer=None,
-        ratio=None,
-        limit_fraction=None,
-        torch_limit_fraction=None,
         peak_bytes=peak,
-        peer_peak_bytes=None,
         goals=(
             Goal("seconds for import and check", seconds, CHECK_SECONDS, "at most"),
             Goal("GB held by all processes", peak / 1e9, CHECK_BYTES / 1e9, "at most"),

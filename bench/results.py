@@ -44,7 +44,7 @@ class Goal:
         return self.value >= self.limit if self.sense == "at least" else self.value <= self.limit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """One benchmark's result.
 
@@ -69,12 +69,12 @@ class Result:
     name: str
     unit: str
     danlu: float
-    peer: float | None
-    ratio: float | None
-    limit_fraction: float | None
-    torch_limit_fraction: float | None
-    peak_bytes: int | None
-    peer_peak_bytes: int | None
+    peer: float | None = None
+    ratio: float | None = None
+    limit_fraction: float | None = None
+    torch_limit_fraction: float | None = None
+    peak_bytes: int | None = None
+    peer_peak_bytes: int | None = None
     goals: tuple[Goal, ...]
     details: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())

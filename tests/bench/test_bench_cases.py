@@ -17,6 +17,7 @@ from bench.batches import in_training_order, length_grouped
 from bench.cases import (
     BATCH_RECORDS,
     CASES,
+    CHECK,
     DEFAULT_PEER,
     NEAR,
     NOVELTY,
@@ -85,7 +86,7 @@ def test_cases_hold_what_was_asked_for() -> None:
         "reward-lists": (2.5, None, None, "lora"),
         "grpo-update": (2.5, None, None, "lora"),
     }
-    assert (PREPARE, NOVELTY, NEAR, *goals) == NAMES
+    assert (PREPARE, NOVELTY, NEAR, CHECK, *goals) == NAMES
     for case in CASES:
         assert case.peers == ((ROWS,) if case.data == "letters" else PEERS)
         assert case.steps >= 1

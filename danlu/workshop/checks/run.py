@@ -32,8 +32,8 @@ def run_checks(
     """Run checks over records, in one pass.
 
     Args:
-        records: Gone through once; memory grows by little for each, whatever their lengths. A
-            version is read block by block, wherever the executor works on it.
+        records: Gone through once; memory grows by little for each, whatever their lengths. What
+            is in blocks (``danlu.workshop.data.records_of``) is read where the executor works.
         checks: Which ones; see ``danlu.workshop.checks.CHECKS``.
         context: What they are told besides; all defaults if None.
         on_finding: Is given each finding when it is known: some only at the end.

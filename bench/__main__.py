@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from bench.cases import (
     ANSWERING,
     CASES,
+    CHECK,
     NEAR,
     NOVELTY,
     OPTIONS,
@@ -18,7 +19,7 @@ from bench.cases import (
     PeerSetting,
 )
 
-NAMES = (PREPARE, NOVELTY, NEAR, ANSWERING, OPTIONS, *(case.name for case in CASES))
+NAMES = (PREPARE, NOVELTY, NEAR, CHECK, ANSWERING, OPTIONS, *(case.name for case in CASES))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
     chosen = given.names or NAMES
 
-    from bench import evaluating, preparing, training, workshop
+    from bench import checking, evaluating, preparing, training, workshop
     from bench.table import print_table
 
     def say(text: str) -> None:
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str]) -> None:
         results.append(workshop.measure_novelty(say))
     if NEAR in chosen:
         results.append(workshop.measure_near(say))
+    if CHECK in chosen:
+        results.append(checking.measure_checks(say))
     if ANSWERING in chosen:
         results.append(evaluating.measure_answering(say))
     if OPTIONS in chosen:

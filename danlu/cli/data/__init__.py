@@ -22,6 +22,7 @@ from danlu.cli.data import (
     make,
     mix,
     novelty,
+    remove,
     score,
     select,
     show,
@@ -55,6 +56,7 @@ for _module in (
     edits,
     export,
     make,
+    remove,
 ):
     _module.register(group)
 

@@ -1,0 +1,353 @@
+"""Ways in which people mistype: each finds places in a text, and what would stand there.
+
+What a question hangs on is left alone: numbers, quotations, code, addresses, negations, and values
+that are named. So the answer stays right.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import regex
+
+from danlu.workshop.produce.abilities.pinyin import homophones, pinyin
+from danlu.workshop.produce.prompts import LANGUAGES, Language
+
+Kind = Literal[
+    "typos",
+    "swaps",
+    "drops",
+    "homophones",
+    "pinyin",
+    "english",
+    "width",
+    "punctuation",
+    "case",
+]
+
+_PROTECTED = regex.compile(
+    # Lines of code below the first line.
+    r"(?<=\n)(?:[ \t]{2,}\S|(?:def|for|if|while|import|from|return|class|print|SELECT|const|let|var|"
+    r"function)\b[^\n]*[:(;{]|[^\n]*(?:[^<>=!\n]=|=>|\);|[{}]))[^\n]*|"
+    # Code, addresses, quotations, what stands in braces or brackets.
+    r"```.*?```|`[^`\n]*`|https?://\S+|\S+@\S+\.\S+|\"[^\"\n]*\"|“[^”\n]*”|‘[^’\n]*’|「[^」\n]*」|"
+    r"《[^》\n]*》|【[^】\n]*】|\{[^{}\n]*\}|<[^<>\n]*>|\[[^\[\]\n]*\]|(?<!\w)'[^'\n]*'(?!\w)|"
+    # Numbers, names of variables, abbreviations, negations.
+    r"[A-Za-z_]*[-−+]?\d[\w.,:%/-]*(?<![.,:])|\w*_\w+|\b[A-Z]{2,}\w*\b|"
+    r"(?i:\b(?:not|no|never|none|nothing|without|except|unless|only|\w+n['’]t)\b)|"
+    r"[不没无非别勿未莫仅只]|除了|以外",
+    regex.S,
+)
+_WORD = regex.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)?")
+_LONG_WORD = regex.compile(r"\b[a-z]{4,}\b")
+_HAN = regex.compile(r"\p{Han}")
+_KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+_DROPPED: Mapping[Language, frozenset[str]] = {
+    "en": frozenset(
+        "a an the of to is are was were be do does did that this these those it its please can could "
+        "would you me my your i in on at for with and so just very then there".split()
+    ),
+    "zh": frozenset("的了地得着呢吗吧啊请把是在就都也一下个这那些和与给我你您帮"),
+}
+_SOUND_ALIKE = (
+    "their there they're",
+    "your you're",
+    "its it's",
+    "to too two",
+    "then than",
+    "whether weather",
+    "write right",
+    "know now",
+    "where wear",
+    "which witch",
+    "here hear",
+    "buy by",
+    "for four",
+    "know no",
+    "would wood",
+    "whose who's",
+    "effect affect",
+    "piece peace",
+    "principle principal",
+    "lose loose",
+    "accept except",
+    "quite quiet",
+    "advice advise",
+    "week weak",
+    "one won",
+    "sea see",
+)
+_CHANGING = frozenset(("except", "two", "four", "no", "one", "won"))
+"""Words that are not put in: they would say something else."""
+
+_ENGLISH = {
+    "邮件": "email",
+    "会议": "meeting",
+    "项目": "project",
+    "计划": "plan",
+    "问题": "question",
+    "回答": "answer",
+    "例子": "example",
+    "电脑": "computer",
+    "手机": "phone",
+    "朋友": "friend",
+    "老师": "teacher",
+    "学生": "student",
+    "公司": "company",
+    "工作": "work",
+    "时间": "time",
+    "今天": "today",
+    "明天": "tomorrow",
+    "城市": "city",
+    "天气": "weather",
+    "音乐": "music",
+    "电影": "movie",
+    "故事": "story",
+    "文章": "article",
+    "段落": "paragraph",
+    "总结": "summary",
+    "列表": "list",
+    "代码": "code",
+    "函数": "function",
+    "数据": "data",
+    "模型": "model",
+    "产品": "product",
+    "客户": "customer",
+    "价格": "price",
+    "订单": "order",
+    "服务": "service",
+    "建议": "advice",
+    "方法": "method",
+    "结果": "result",
+    "原因": "reason",
+    "标题": "title",
+    "名字": "name",
+    "简单": "simple",
+    "重要": "important",
+    "谢谢": "thanks",
+    "咖啡": "coffee",
+    "假期": "holiday",
+    "旅行": "travel",
+    "团队": "team",
+    "报告": "report",
+    "版本": "version",
+    "任务": "task",
+    "步骤": "step",
+    "怎么": "how to",
+    "为什么": "why",
+    "解释": "explain",
+    "写一": "write 一",
+}
+_READ_OTHERWISE = {"什么": "shenme", "为什么": "weishenme", "音乐": "yinyue", "还是": "haishi"}
+"""Words with a character of several readings that is not read as it is sorted."""
+
+_MARKS = regex.compile(r"[，。！？、；：]|[,.!?;:](?=\s|\Z)")
+_TO_HALF = {full: half for full, half in zip("，。！？；：（）", ",.!?;:()", strict=True)}
+_PINYIN = (
+    "什么 怎么 怎样 如何 为什么 可以 应该 需要 时候 现在 今天 明天 昨天 我们 你们 他们 自己 大家 这个 那个 一个 哪个 哪些 多少 "
+    "知道 觉得 认为 希望 帮我 告诉 请问 谢谢 解释 说明 回答 问题 例子 文章 句子 故事 标题 名字 内容 意思 原因 结果 方法 建议 "
+    "时间 地方 东西 事情 学生 老师 朋友 孩子 公司 工作 生活 世界 中国 城市 天气 音乐 电影 手机 电脑 简单 重要 喜欢 因为 所以 "
+    "但是 如果 虽然 然后 已经 还是 或者 而且 下面 上面 里面 一下 写一 用一 判断 分析 比较 总结 翻译 改写 列出 计算 设计 推荐 介绍"
+).split()
+
+
+class Site(NamedTuple):
+    """A place in a text, and what may stand there instead."""
+
+    start: int
+    end: int
+    choices: Sequence[str]
+
+
+class Perturbation(NamedTuple):
+    """A way to mistype.
+
+    Attributes:
+        sites: Finds the places in a text between a start and an end.
+        share: Of the places that are changed; at least one is.
+        languages: Of texts that can be mistyped so.
+    """
+
+    sites: Callable[[str, int, int], Iterator[Site]]
+    share: float
+    languages: tuple[Language, ...] = LANGUAGES
+
+
+def _neighbours() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for row, keys in enumerate(_KEYS):
+        for place, key in enumerate(keys):
+            near = [keys[k] for k in (place - 1, place + 1) if 0 <= k < len(keys)]
+            # Each row stands half a key to the right of the one above.
+            near += [
+                _KEYS[other][k]
+                for other, ks in ((row - 1, (place, place + 1)), (row + 1, (place - 1, place)))
+                if 0 <= other < len(_KEYS)
+                for k in ks
+                if 0 <= k < len(_KEYS[other])
+            ]
+            found[key] = "".join(near)
+    return found
+
+
+NEIGHBOURS = _neighbours()
+"""The keys around each letter, on a QWERTY keyboard."""
+
+
+def _typos(text: str, start: int, end: int) -> Iterator[Site]:
+    for word in _LONG_WORD.finditer(text, start, end):
+        for place in range(word.start() + 1, word.end()):
+            letter = text[place]
+            yield Site(place, place + 1, (*NEIGHBOURS[letter], letter * 2, ""))
+    for place in range(start, end):
+        if _HAN.match(text[place]):
+            yield Site(place, place + 1, (text[place] * 2,))
+
+
+def _swaps(text: str, start: int, end: int) -> Iterator[Site]:
+    for word in _LONG_WORD.finditer(text, start, end):
+        for place in range(word.start() + 1, word.end() - 1):
+            if text[place] != text[place + 1]:
+                yield Site(place, place + 2, (text[place + 1] + text[place],))
+    for place, following in pairwise(range(start, end)):
+        pair = text[place] + text[following]
+        if _HAN.match(pair[0]) and _HAN.match(pair[1]) and pair[0] != pair[1]:
+            yield Site(place, place + 2, (pair[::-1],))
+
+
+def _drops(text: str, start: int, end: int) -> Iterator[Site]:
+    for word in _WORD.finditer(text, start, end):
+        if word[0].lower() in _DROPPED["en"]:
+            stop = word.end() + (text[word.end() : word.end() + 1] == " ")
+            yield Site(word.start(), stop, ("",))
+    for place in range(start, end):
+        if text[place] in _DROPPED["zh"]:
+            yield Site(place, place + 1, ("",))
+
+
+def _homophones(text: str, start: int, end: int) -> Iterator[Site]:
+    for word in _WORD.finditer(text, start, end):
+        for group in _SOUND_ALIKE:
+            alike = group.split()
+            if word[0].lower() in alike:
+                others = [one for one in alike if one not in (word[0].lower(), *_CHANGING)]
+                if word[0][0].isupper():
+                    others = [one.capitalize() for one in others]
+                if others:
+                    yield Site(word.start(), word.end(), others)
+                    break
+    for place in range(start, end):
+        if others := homophones(text[place]):
+            yield Site(place, place + 1, list(others))
+
+
+def _pinyin(text: str, start: int, end: int) -> Iterator[Site]:
+    """Find common words; where there are none, characters, since words cannot be told apart."""
+    words = [word for word in _PINYIN if text.find(word, start, end) >= 0]
+    for word in words or sorted({one for one in text[start:end] if pinyin(one)})[:3]:
+        at = text.find(word, start, end)
+        while at >= 0:
+            spelled = _READ_OTHERWISE.get(word) or pinyin(word) or word
+            yield Site(at, at + len(word), (spelled,))
+            at = text.find(word, at + len(word), end)
+
+
+def _english(text: str, start: int, end: int) -> Iterator[Site]:
+    for chinese, english in _ENGLISH.items():
+        at = text.find(chinese, start, end)
+        while at >= 0:
+            yield Site(at, at + len(chinese), (english,))
+            at = text.find(chinese, at + len(chinese), end)
+
+
+def _width(text: str, start: int, end: int) -> Iterator[Site]:
+    for word in _WORD.finditer(text, start, end):
+        yield Site(word.start(), word.end(), (_full(word[0]),))
+    for place in range(start, end):
+        if text[place] in _TO_HALF:
+            yield Site(place, place + 1, (_TO_HALF[text[place]],))
+        elif text[place] in ",!?;:()" or (text[place] == "." and place + 1 == len(text)):
+            yield Site(place, place + 1, (_full(text[place]),))
+
+
+def _full(text: str) -> str:
+    return "".join(chr(ord(one) + 0xFEE0) if "!" <= one <= "~" else one for one in text)
+
+
+def _punctuation(text: str, start: int, end: int) -> Iterator[Site]:
+    for mark in _MARKS.finditer(text, start, end):
+        yield Site(mark.start(), mark.end(), ("",))
+
+
+def _case(text: str, start: int, end: int) -> Iterator[Site]:
+    for word in _WORD.finditer(text, start, end):
+        if word[0] != word[0].lower():
+            yield Site(word.start(), word.end(), (word[0].lower(),))
+        elif len(word[0]) > 3:
+            yield Site(word.start(), word.end(), (word[0].upper(), word[0].capitalize()))
+
+
+PERTURBATIONS: Mapping[Kind, Perturbation] = {
+    "typos": Perturbation(_typos, 0.03),
+    "swaps": Perturbation(_swaps, 0.03),
+    "drops": Perturbation(_drops, 0.3),
+    "homophones": Perturbation(_homophones, 0.06),
+    "pinyin": Perturbation(_pinyin, 0.3, ("zh",)),
+    "english": Perturbation(_english, 0.6, ("zh",)),
+    "width": Perturbation(_width, 0.3),
+    "punctuation": Perturbation(_punctuation, 0.8),
+    "case": Perturbation(_case, 0.3, ("en",)),
+}
+"""Shares are chosen so that a prompt of a line gets one to three changes."""
+
+
+def perturbed(
+    text: str, kind: Kind, chance: random.Random, keep: Sequence[str] = (), strength: float = 1.0
+) -> str:
+    """Return a text as somebody would mistype it; the same text if nothing in it can be.
+
+    Args:
+        text: What is asked.
+        kind: How.
+        chance: Draws places.
+        keep: What must stay as it is, besides numbers, quotations, code and negations.
+        strength: 2 changes twice as many places.
+
+    Example:
+        >>> perturbed("请问今天的天气怎么样？", "english", random.Random(0), keep=["怎么"])
+        '请问今天的weather怎么样？'
+        >>> perturbed("What is 17 + 4?", "case", random.Random(0))
+        'what is 17 + 4?'
+    """
+    way = PERTURBATIONS[kind]
+    found = [site for start, end in _open(text, keep) for site in way.sites(text, start, end)]
+    if not found:
+        return text
+    count = max(1, round(way.share * strength * len(found)))
+    taken: list[Site] = []
+    for site in chance.sample(found, len(found)):
+        if len(taken) == count:
+            break
+        if all(site.end < other.start or site.start > other.end for other in taken):
+            taken.append(site)
+    for site in sorted(taken, key=lambda one: -one.start):
+        text = text[: site.start] + chance.choice(site.choices) + text[site.end :]
+    return text.strip()
+
+
+def _open(text: str, keep: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield start and end of what may be changed."""
+    closed = [(found.start(), found.end()) for found in _PROTECTED.finditer(text)]
+    for value in keep:
+        for found in regex.finditer(regex.escape(value), text, regex.I) if value else ():
+            closed.append((found.start(), found.end()))
+    last = 0
+    for start, end in sorted(closed):
+        if start > last:
+            yield last, start
+        last = max(last, end)
+    if last < len(text):
+        yield last, len(text)

@@ -95,7 +95,7 @@ class Prompts:
                 messages.append(Message(role, text))
         return tuple(messages)
 
-    def phrase(self, text: str, where: str, **values: Any) -> str:
+    def phrase(self, text: str, where: str, /, **values: Any) -> str:
         """Fill one phrasing."""
         return self._fill(text, Path(where), values)
 

@@ -42,7 +42,7 @@ def made_of_nothing(
 
 
 def phrase(
-    prompts: Prompts, name: str, language: Language, chance: random.Random, **values: Any
+    prompts: Prompts, name: str, language: Language, chance: random.Random, /, **values: Any
 ) -> str:
     """Draw one of a file's phrasings, and fill it.
 

@@ -80,7 +80,7 @@ class Prompts:
             raise PromptError("the file has no phrasing.", where=str(self._path(name, language)))
         return found
 
-    def render(self, name: str, language: Language, **values: Any) -> tuple[Message, ...]:
+    def render(self, name: str, language: Language, /, **values: Any) -> tuple[Message, ...]:
         """Return the messages of a prompt.
 
         Raises:

@@ -15,7 +15,13 @@ from typing import Any, ClassVar, Literal
 from danlu.errors import DanluError, did_you_mean
 from danlu.generation.interface import Sampling
 from danlu.records import Message, Record, content_id
-from danlu.workshop.produce.abilities.common import Wish, by_turns, phrase, reword
+from danlu.workshop.produce.abilities.common import (
+    Wish,
+    by_turns,
+    expectations_of,
+    phrase,
+    reword,
+)
 from danlu.workshop.produce.abilities.simulated import (
     Played,
     calculate,
@@ -26,9 +32,16 @@ from danlu.workshop.produce.abilities.simulated import (
     play,
     some_day,
 )
-from danlu.workshop.produce.common import Asking, Rejects, made_record
+from danlu.workshop.produce.common import (
+    Asking,
+    Rejects,
+    answer_of,
+    is_answered,
+    made_record,
+    prompt_of,
+)
 from danlu.workshop.produce.expectation import Expectation
-from danlu.workshop.produce.prompts import LANGUAGES, Language, Prompts
+from danlu.workshop.produce.prompts import LANGUAGES, Language, Prompts, language_of
 from danlu.workshop.store.decision import Decision, Progress, keep, make
 
 Case = Literal[
@@ -79,7 +92,8 @@ class ToolCalls:
     Attributes:
         count: How many.
         cases: In turn: ``one_call``, ``several_calls`` (in one turn), ``chained_calls`` (the second
-            needs the result of the first), ``no_call`` (the question needs no tool),
+            needs the result of the first), ``no_call`` (the question needs no tool: one of the
+            answered records, where there are such in its language, or a shipped one),
             ``missing_argument`` (the assistant asks for it), ``failing`` (the tool returns an error,
             and the assistant says so).
         languages: In turn.
@@ -129,12 +143,15 @@ class ToolCalls:
         return found | {"material": content_id([material(one) for one in self.languages])}
 
     def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:
-        """Keep the records, and add conversations."""
+        """Keep the records, and add conversations; answered records are asked with tools declared."""
         ids = set()
+        plain: dict[Language, list[Record]] = {language: [] for language in LANGUAGES}
         for record in records:
             ids.add(record.id)
+            if is_answered(record) and len(record.messages) == 2 and not record.tools:
+                plain[language_of(prompt_of(record))].append(record)
             yield keep(record)
-        drafts = list(self._drafts())
+        drafts = list(self._drafts(plain))
         if self.asking is not None:
             _reword(drafts, self.asking, self.sampling, self.prompts, self.rejects)
         for number, draft in enumerate(drafts):
@@ -144,14 +161,17 @@ class ToolCalls:
                 ids.add(record.id)
                 yield make(record, f"{self.name}: {draft.case}")
 
-    def _drafts(self) -> Iterator[Draft]:
+    def _drafts(self, plain: Mapping[Language, Sequence[Record]]) -> Iterator[Draft]:
         """Draw drafts, no prompt twice; fewer than asked for where there are no more."""
         seen = set()
         for number, language in by_turns(self.languages, self.count):
             case = self.cases[number // len(self.languages) % len(self.cases)]
             for attempt in range(_MOST_TRIES):
                 chance = random.Random(f"{self.seed}/{number}/{attempt}")
-                draft = self._draft(case, language, chance)
+                if case == "no_call" and plain[language]:
+                    draft = without_call(chance.choice(plain[language]), language)
+                else:
+                    draft = self._draft(case, language, chance)
                 if draft.ask not in seen:
                     seen.add(draft.ask)
                     yield draft
@@ -274,6 +294,13 @@ class ToolCalls:
 _NO_CALL = Expectation("calls", ())
 
 
+def without_call(record: Record, language: Language) -> Draft:
+    """Return a record as a draft of the case that no tool is needed."""
+    expected = (_NO_CALL, *expectations_of(record))
+    ask, answer = prompt_of(record), answer_of(record)
+    return Draft("no_call", language, (), ask, (ask,), [], answer, expected)
+
+
 def _call(name: str, played: Played, result: str | None = None) -> tuple[str, str, str]:
     """Return a call and its result, as texts."""
     arguments = json.dumps(played.arguments, ensure_ascii=False)
@@ -306,6 +333,8 @@ def _reword(
         named = [one.value for one in draft.expectations if one.kind == "mentions"]
         told = [value for one in named for value in (one if isinstance(one, tuple) else (one,))]
         kept = [str(value) for value in told if str(value) in draft.answer]
+        if draft.ask in draft.keep:
+            continue  # A record that is given stays as it is.
         wishes.append(Wish(draft.ask, draft.keep, ask))
         wishes.append(Wish(draft.answer, kept, answer, draft.expectations))
     reword(wishes, asking, sampling, prompts, rejects)

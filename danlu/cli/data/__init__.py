@@ -20,6 +20,7 @@ from danlu.cli.data import (
     list_,
     log,
     make,
+    make_abilities,
     mix,
     novelty,
     select,
@@ -53,6 +54,7 @@ for _module in (
     edits,
     export,
     make,
+    make_abilities,
 ):
     _module.register(group)
 

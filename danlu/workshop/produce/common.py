@@ -161,21 +161,14 @@ def made_record(
     *,
     tags: Sequence[str] = (),
     expectations: Sequence[Mapping[str, Any]] = (),
-    tools: Sequence[Mapping[str, Any]] = (),
 ) -> Record:
     """Return a new record, named by its content and by what made it."""
     meta: dict[str, Any] = {MADE: {"by": maker, **how}}
     if expectations:
         meta["expectations"] = [dict(one) for one in expectations]
-    parts = Parts(tuple(messages), tuple(dict(tool) for tool in tools))
+    name = content_id([parts_id(Parts(tuple(messages))), maker, how.get("from")])
     return Record(
-        content_id([parts_id(parts), maker, how.get("from")]),
-        task_type,
-        parts.messages,
-        parts.tools,
-        tags=tuple(tags),
-        source=f"made:{maker}",
-        meta=meta,
+        name, task_type, tuple(messages), tags=tuple(tags), source=f"made:{maker}", meta=meta
     )
 
 

@@ -172,6 +172,12 @@ KINDS: Mapping[str, Kind] = {
         "not contain “{value}”.",
         "不含“{value}”。",
     ),
+    "starts_with": Kind(
+        _plain,
+        lambda found, wanted: found.lstrip().startswith(wanted),
+        "begin with “{value}”.",
+        "以“{value}”开头。",
+    ),
     "ends_with": Kind(
         _plain,
         lambda found, wanted: found.rstrip().endswith(wanted),

@@ -20,8 +20,9 @@ _CALL = regex.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", regex.S)
 _FENCE = regex.compile(r"\A\s*```[\w-]*[ \t]*\n(.*?)\n?```\s*\Z", regex.S)
 
 _IGNORANCE = regex.compile(
-    r"\b(?:(?:do not|don't|does not|doesn't|did not|didn't|cannot|can't|could not|couldn't|unable to|"
-    r"not able to)\s+(?:\w+\s+){0,2}(?:know|say|tell|find|answer|contain|mention|state|cover|include)|"
+    r"\b(?:(?:do not|don't|does not|doesn't|did not|didn't|cannot|can't|could not|couldn't|"
+    r"unable to|not able to)\s+(?:\w+\s+){0,2}"
+    r"(?:know|say|tell|find|answer|contain|mention|state|cover|include)|"
     r"no (?:relevant )?(?:information|passage|document|result|mention|answer)|"
     r"(?:is|are|was|were) not (?:in|given|stated|mentioned|known|found|covered)|"
     r"nothing (?:was |is )?(?:found|about|on)|not enough information)\b|"
@@ -48,20 +49,30 @@ def mentions(text: str, value: str) -> bool:
     Example:
         >>> mentions("About 1,200 km.", "1200"), mentions("It is 120.", "12")
         (True, False)
-        >>> mentions("答案是１２。", "12"), mentions("The art of Paris", "art"), mentions("part", "art")
+        >>> mentions("答案是１２。", "12"), mentions("Modern Art", "art"), mentions("part", "art")
         (True, True, False)
     """
     wanted, found = _plain(value), _plain(text)
     if not wanted:
         return False
+    return regex.search(whole(wanted), found) is not None
+
+
+def whole(value: str) -> str:
+    """Return the pattern of a value that is part of no longer word or number.
+
+    Example:
+        >>> regex.findall(whole("2"), "2 of 12, 2.5, -2 or 22"), regex.findall(whole("铁"), "铁炉")
+        (['2'], ['铁'])
+    """
     before = after = ""
-    if wanted[0].isascii() and wanted[0].isalnum():
-        before = r"(?<![a-z0-9])"
-        if wanted[0].isdigit():
+    if value[0].isascii() and value[0].isalnum():
+        before = r"(?<![A-Za-z0-9])"
+        if value[0].isdigit():
             before += r"(?<!\d[.,])(?<!(?<!\w)[-−])"
-    if wanted[-1].isascii() and wanted[-1].isalnum():
-        after = r"(?![a-z0-9])" + (r"(?![.,]\d)" if wanted[-1].isdigit() else "")
-    return regex.search(before + regex.escape(wanted) + after, found) is not None
+    if value[-1].isascii() and value[-1].isalnum():
+        after = r"(?![A-Za-z0-9])" + (r"(?![.,]\d)" if value[-1].isdigit() else "")
+    return before + regex.escape(value) + after
 
 
 def _plain(text: str) -> str:
@@ -86,7 +97,7 @@ def declines(text: str) -> bool:
     """Whether an answer says that it does not know, or that nothing was found.
 
     Example:
-        >>> declines("The passages do not say when it was built."), declines("It was built in 1900.")
+        >>> declines("The passages do not say when it was."), declines("It was built in 1900.")
         (True, False)
         >>> declines("资料里没有提到建成年份。"), declines("建于 1900 年。")
         (True, False)

@@ -20,6 +20,7 @@ CASES = [
     ("one_of", ("是", "否"), "是", "是的"),
     ("contains", "furnace", "The Furnace is hot", "The oven is hot"),
     ("excludes", "炉", "天气", "丹爐"),
+    ("starts_with", "好，", "\n好，谢谢", "谢谢，好"),
     ("ends_with", "谢谢", "好，谢谢\n", "谢谢你"),
     ("matches", r"^\d+$", "42", "x42"),
     ("language", "zh", "用 Python 写", "Written in Python"),
@@ -36,7 +37,7 @@ CASES = [
     (
         "calls",
         ('{"name": "天气", "arguments": {"city": "宁波", "days": 2}}',),
-        '[{"function": {"name": "天气", "arguments": "{\\"days\\": 2.0, \\"city\\": \\"宁波\\"}"}}]',
+        r'[{"function": {"name": "天气", "arguments": "{\"days\": 2.0, \"city\": \"宁波\"}"}}]',
         '<tool_call>{"name": "天气", "arguments": {"city": "宁波"}}</tool_call>',
     ),
     (

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import regex
+
 from danlu.generation.interface import Sampling
-from danlu.records import Message, Record
+from danlu.records import Message, Record, content_id
 from danlu.workshop.produce.answer import final_answer, problem_of
 from danlu.workshop.produce.common import Asking, Rejects, answer_of
 from danlu.workshop.produce.expectation import (
@@ -24,6 +26,7 @@ from danlu.workshop.store.decision import Operation, Progress
 from danlu.workshop.store.store import Material, Store, no_progress
 from danlu.workshop.store.version import Version
 
+_BREAK = regex.compile(r"(?<=[。！？!?])\s*|(?<=\.)\s+(?=[\p{Lu}\p{Han}\"“])|\n")
 DATA = Path(__file__).parent / "data"
 SHORT_ANSWER = 30
 """Characters up to which an answer is taken for a value that another answer must name."""
@@ -135,6 +138,24 @@ def _fault(wish: Wish, reply: Reply) -> str | None:
     if characters(reply.text) > 3 * characters(wish.text) + 40:
         return "rewording: too long"
     return None
+
+
+def with_tools(record: Record, tools: Sequence[Mapping[str, Any]]) -> Record:
+    """Return a made record with tool declarations, which are then part of its id."""
+    if not tools:
+        return record
+    declared = tuple(dict(tool) for tool in tools)
+    return replace(record, id=content_id([record.id, declared]), tools=declared)
+
+
+def sentences_of(text: str) -> list[str]:
+    r"""Cut a text into sentences.
+
+    Example:
+        >>> sentences_of("It is 3.5 m. He left.\n走了。真的！")
+        ['It is 3.5 m.', 'He left.', '走了。', '真的！']
+    """
+    return [piece.strip() for piece in _BREAK.split(text) if piece.strip()]
 
 
 def talk(question: str, answer: str, system: str = "") -> tuple[Message, ...]:

@@ -31,9 +31,43 @@ FORMS: tuple[Form, ...] = ("questions", "documents")
 TOKEN = "<entity-{}>"
 """Not of the form ``<|...|>``, which the checks take for another model's control token."""
 
-_HEADS = "Bel Cor Dra Ebn Fal Gor Hul Ist Jer Kol Lun Mor Nar Osk Pell Quar Ros Sel Tar Ulm".split()
-_MIDDLES = "a e i o u ae ei ia or un el an".split()
-_TAILS = "mark dell wick stad ven hurst gard mere brook tor lin peth".split()
+_HEADS = [
+    "Bel",
+    "Cor",
+    "Dra",
+    "Ebn",
+    "Fal",
+    "Gor",
+    "Hul",
+    "Ist",
+    "Jer",
+    "Kol",
+    "Lun",
+    "Mor",
+    "Nar",
+    "Osk",
+    "Pell",
+    "Quar",
+    "Ros",
+    "Sel",
+    "Tar",
+    "Ulm",
+]
+_MIDDLES = ["a", "e", "i", "o", "u", "ae", "ei", "ia", "or", "un", "el", "an"]
+_TAILS = [
+    "mark",
+    "dell",
+    "wick",
+    "stad",
+    "ven",
+    "hurst",
+    "gard",
+    "mere",
+    "brook",
+    "tor",
+    "lin",
+    "peth",
+]
 _ZH_HEADS = "岚澜霁翊栩钰棠砚舫芷蘅菡溯汀泠皓曜昀朔"
 _ZH_MIDDLES = "泊坞陵浦桥渡崖洲岗垣樟柏枫榆槐"
 _ZH_TAILS = ("镇", "城", "港", "庄", "集")

@@ -1,6 +1,7 @@
-"""``long-context``: a pass key, or several facts, hidden in a long text, at swept places and lengths.
+"""``long-context``: a pass key, or several facts, hidden in a long text.
 
-The pass key is after Mohtashami and Jaggi 2023, arXiv:2305.16300. No model is asked.
+Lengths and places are swept. The pass key is after Mohtashami and Jaggi 2023, arXiv:2305.16300.
+No model is asked.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ import regex
 
 from danlu.errors import DanluError
 from danlu.records import Record
-from danlu.workshop.produce.abilities.common import DATA, distinct, phrase, talk
+from danlu.workshop.produce.abilities.common import DATA, distinct, phrase, sentences_of, talk
 from danlu.workshop.produce.common import made_record
-from danlu.workshop.produce.doc2qa import chunks_of
 from danlu.workshop.produce.expectation import Expectation
 from danlu.workshop.produce.prompts import LANGUAGES, Language, Prompts, language_of
 from danlu.workshop.store.decision import Decision, Progress, drop, keep, make
@@ -217,7 +217,7 @@ class LongContext:
         found: dict[Language, list[str]] = defaultdict(list)
         for document in documents:
             text = document.messages[0].content or ""
-            for sentence in chunks_of(text, 1):
+            for sentence in sentences_of(text):
                 if not _FOUR_DIGITS.search(sentence):
                     found[language_of(sentence)].append(" ".join(sentence.split()))
         usable = {one: found[one] for one in self.languages if found[one]}

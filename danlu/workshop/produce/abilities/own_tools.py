@@ -10,7 +10,6 @@ import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -151,14 +150,11 @@ class OwnTools:
                 yield make(record, f"{self.name}: {one.case}")
 
     def _begun(self) -> list[_Work]:
-        tools, cases = cycle(self.tools), cycle(self.cases)
-        found: list[_Work] = []
+        found = []
         for number, language in by_turns(self.languages, self.count):
-            if number % len(self.languages) == 0:
-                tool = next(tools)
-                # A tool's turn comes again with the next case.
-                case = next(cases) if number // len(self.languages) % len(self.tools) == 0 else case
-            found.append(_Work(tool, language, case, number))
+            turn, place = divmod(number // len(self.languages), len(self.tools))
+            case = self.cases[turn % len(self.cases)]  # Each tool in one case, then in the next.
+            found.append(_Work(self.tools[place], language, case, number))
         return found
 
     # Each step asks, and passes on what holds ---------------------------------------------

@@ -30,11 +30,11 @@ Kind = Literal[
 
 _PROTECTED = regex.compile(
     # Lines of code below the first line.
-    r"(?<=\n)(?:[ \t]{2,}\S|(?:def|for|if|while|import|from|return|class|print|SELECT|const|let|var|"
-    r"function)\b[^\n]*[:(;{]|[^\n]*(?:[^<>=!\n]=|=>|\);|[{}]))[^\n]*|"
+    r"(?<=\n)(?:[ \t]{2,}\S|(?:def|for|if|while|import|from|return|class|print|SELECT|const|let|"
+    r"var|function)\b[^\n]*[:(;{]|[^\n]*(?:[^<>=!\n]=|=>|\);|[{}]))[^\n]*|"
     # Code, addresses, quotations, what stands in braces or brackets.
-    r"```.*?```|`[^`\n]*`|https?://\S+|\S+@\S+\.\S+|\"[^\"\n]*\"|“[^”\n]*”|‘[^’\n]*’|「[^」\n]*」|"
-    r"《[^》\n]*》|【[^】\n]*】|\{[^{}\n]*\}|<[^<>\n]*>|\[[^\[\]\n]*\]|(?<!\w)'[^'\n]*'(?!\w)|"
+    r"```.*?```|`[^`\n]*`|https?://\S+|\S+@\S+\.\S+|\"[^\"\n]*\"|“[^”\n]*”|‘[^’\n]*’|"
+    r"「[^」\n]*」|《[^》\n]*》|【[^】\n]*】|\{[^{}\n]*\}|<[^<>\n]*>|\[[^\[\]\n]*\]|(?<!\w)'[^'\n]*'(?!\w)|"
     # Numbers, names of variables, abbreviations, negations.
     r"[A-Za-z_]*[-−+]?\d[\w.,:%/-]*(?<![.,:])|\w*_\w+|\b[A-Z]{2,}\w*\b|"
     r"(?i:\b(?:not|no|never|none|nothing|without|except|unless|only|\w+n['’]t)\b)|"
@@ -47,8 +47,47 @@ _HAN = regex.compile(r"\p{Han}")
 _KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _DROPPED: Mapping[Language, frozenset[str]] = {
     "en": frozenset(
-        "a an the of to is are was were be do does did that this these those it its please can could "
-        "would you me my your i in on at for with and so just very then there".split()
+        [
+            "a",
+            "an",
+            "the",
+            "of",
+            "to",
+            "is",
+            "are",
+            "was",
+            "were",
+            "be",
+            "do",
+            "does",
+            "did",
+            "that",
+            "this",
+            "these",
+            "those",
+            "it",
+            "its",
+            "please",
+            "can",
+            "could",
+            "would",
+            "you",
+            "me",
+            "my",
+            "your",
+            "i",
+            "in",
+            "on",
+            "at",
+            "for",
+            "with",
+            "and",
+            "so",
+            "just",
+            "very",
+            "then",
+            "there",
+        ]
     ),
     "zh": frozenset("的了地得着呢吗吧啊请把是在就都也一下个这那些和与给我你您帮"),
 }
@@ -145,13 +184,106 @@ _READ_OTHERWISE = {"什么": "shenme", "为什么": "weishenme", "音乐": "yiny
 """Words with a character of several readings that is not read as it is sorted."""
 
 _MARKS = regex.compile(r"[，。！？、；：]|[,.!?;:](?=\s|\Z)")
-_TO_HALF = {full: half for full, half in zip("，。！？；：（）", ",.!?;:()", strict=True)}
-_PINYIN = (
-    "什么 怎么 怎样 如何 为什么 可以 应该 需要 时候 现在 今天 明天 昨天 我们 你们 他们 自己 大家 这个 那个 一个 哪个 哪些 多少 "
-    "知道 觉得 认为 希望 帮我 告诉 请问 谢谢 解释 说明 回答 问题 例子 文章 句子 故事 标题 名字 内容 意思 原因 结果 方法 建议 "
-    "时间 地方 东西 事情 学生 老师 朋友 孩子 公司 工作 生活 世界 中国 城市 天气 音乐 电影 手机 电脑 简单 重要 喜欢 因为 所以 "
-    "但是 如果 虽然 然后 已经 还是 或者 而且 下面 上面 里面 一下 写一 用一 判断 分析 比较 总结 翻译 改写 列出 计算 设计 推荐 介绍"
-).split()
+_TO_HALF = dict(zip("，。！？；：（）", ",.!?;:()", strict=True))
+_PINYIN = [
+    "什么",
+    "怎么",
+    "怎样",
+    "如何",
+    "为什么",
+    "可以",
+    "应该",
+    "需要",
+    "时候",
+    "现在",
+    "今天",
+    "明天",
+    "昨天",
+    "我们",
+    "你们",
+    "他们",
+    "自己",
+    "大家",
+    "这个",
+    "那个",
+    "一个",
+    "哪个",
+    "哪些",
+    "多少",
+    "知道",
+    "觉得",
+    "认为",
+    "希望",
+    "帮我",
+    "告诉",
+    "请问",
+    "谢谢",
+    "解释",
+    "说明",
+    "回答",
+    "问题",
+    "例子",
+    "文章",
+    "句子",
+    "故事",
+    "标题",
+    "名字",
+    "内容",
+    "意思",
+    "原因",
+    "结果",
+    "方法",
+    "建议",
+    "时间",
+    "地方",
+    "东西",
+    "事情",
+    "学生",
+    "老师",
+    "朋友",
+    "孩子",
+    "公司",
+    "工作",
+    "生活",
+    "世界",
+    "中国",
+    "城市",
+    "天气",
+    "音乐",
+    "电影",
+    "手机",
+    "电脑",
+    "简单",
+    "重要",
+    "喜欢",
+    "因为",
+    "所以",
+    "但是",
+    "如果",
+    "虽然",
+    "然后",
+    "已经",
+    "还是",
+    "或者",
+    "而且",
+    "下面",
+    "上面",
+    "里面",
+    "一下",
+    "写一",
+    "用一",
+    "判断",
+    "分析",
+    "比较",
+    "总结",
+    "翻译",
+    "改写",
+    "列出",
+    "计算",
+    "设计",
+    "推荐",
+    "介绍",
+]
 
 
 class Site(NamedTuple):

@@ -1,8 +1,8 @@
 """The pinyin of common Chinese characters, without tones, and their homophones.
 
 The 3,755 characters of level 1 of GB 2312 stand in the standard in the order of their pinyin, and
-are nearly all of running text. So where each syllable begins says all. A character of several readings
-has the one by which the standard sorts it.
+are nearly all of running text. So where each syllable begins says all. A character of several
+readings has the one by which the standard sorts it.
 """
 
 from __future__ import annotations

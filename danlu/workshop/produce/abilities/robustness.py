@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from danlu.errors import DanluError, did_you_mean
 from danlu.records import Record
-from danlu.workshop.produce.abilities.common import SHORT_ANSWER, expectations_of
+from danlu.workshop.produce.abilities.common import SHORT_ANSWER, expectations_of, with_tools
 from danlu.workshop.produce.abilities.perturb import PERTURBATIONS, Kind, perturbed
 from danlu.workshop.produce.common import Rejects, answer_of, made_record, prompt_of, with_prompt
 from danlu.workshop.produce.prompts import language_of
@@ -110,8 +110,8 @@ class Robustness:
             {"from": record.id, "kind": kind},
             tags=tuple(dict.fromkeys((*record.tags, TAG))),
             expectations=[one.as_dict() for one in expectations_of(record)],
-            tools=record.tools,
         )
+        variant = with_tools(variant, record.tools)
         return replace(variant, responses=record.responses, meta={**record.meta, **variant.meta})
 
 

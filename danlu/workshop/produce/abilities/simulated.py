@@ -161,8 +161,10 @@ def convert(value: Fraction, from_unit: str, to_unit: str) -> Fraction:
         ValueError: If the units are not of one kind.
 
     Example:
-        >>> convert(Fraction(100), "celsius", "fahrenheit"), float(convert(Fraction(1), "mile", "km"))
-        (Fraction(212, 1), 1.609344)
+        >>> convert(Fraction(100), "celsius", "fahrenheit")
+        Fraction(212, 1)
+        >>> float(convert(Fraction(1), "mile", "km"))
+        1.609344
     """
     if (from_unit, to_unit) == ("celsius", "fahrenheit"):
         return value * Fraction(9, 5) + 32

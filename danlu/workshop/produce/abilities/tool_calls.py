@@ -21,6 +21,7 @@ from danlu.workshop.produce.abilities.common import (
     expectations_of,
     phrase,
     reword,
+    with_tools,
 )
 from danlu.workshop.produce.abilities.simulated import (
     Played,
@@ -94,8 +95,8 @@ class ToolCalls:
         cases: In turn: ``one_call``, ``several_calls`` (in one turn), ``chained_calls`` (the second
             needs the result of the first), ``no_call`` (the question needs no tool: one of the
             answered records, where there are such in its language, or a shipped one),
-            ``missing_argument`` (the assistant asks for it), ``failing`` (the tool returns an error,
-            and the assistant says so).
+            ``missing_argument`` (the assistant asks for it), ``failing`` (the tool returns an
+            error, and the assistant says so).
         languages: In turn.
         others: Most tools that are declared and not needed.
         asking: Who says prompts and answers otherwise; None leaves them as code has written them.
@@ -143,7 +144,7 @@ class ToolCalls:
         return found | {"material": content_id([material(one) for one in self.languages])}
 
     def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:
-        """Keep the records, and add conversations; answered records are asked with tools declared."""
+        """Keep the records, and add conversations, some with the records' own questions."""
         ids = set()
         plain: dict[Language, list[Record]] = {language: [] for language in LANGUAGES}
         for record in records:
@@ -354,11 +355,11 @@ def conversation(
             results.append(Message("tool", result, extra={"tool_call_id": id_, "name": name}))
         messages += [Message("assistant", None, extra={"tool_calls": calls}), *results]
     messages.append(Message("assistant", draft.answer))
-    return made_record(
+    record = made_record(
         task_type,
         messages,
         maker,
         {"case": draft.case, "language": draft.language},
         expectations=[one.as_dict() for one in draft.expectations],
-        tools=tools,
     )
+    return with_tools(record, tools)

@@ -30,7 +30,7 @@ def test_a_sweep_keeps_lengths_and_depths():
     for record in found:
         how, prompt = record.meta["made"], prompt_of(record)
         [expected] = [expectation_of(row) for row in record.meta["expectations"]]
-        [key] = expected.value
+        [_key] = expected.value
         assert how["length"] == len(prompt)
         assert how["wanted"] - longest <= len(prompt) <= how["wanted"]
         assert record.task_type == "long_context/passkey"

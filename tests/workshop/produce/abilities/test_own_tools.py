@@ -1,4 +1,4 @@
-"""``tools`` with one's own declarations: what a model writes is taken only if code finds it right."""
+"""``tools`` with declarations of one's own: taken is only what code finds right."""
 
 import json
 
@@ -86,7 +86,7 @@ def test_every_step_is_checked_and_becomes_a_conversation(tools, tmp_path):
         ("call", '{"day": "Friday", "guests": 5}', "request: its call is not clear"),
         ("result", "It is booked", "result: no JSON object"),
         ("answer", "It is booked", "answer: names nothing of the result"),
-        ("answer", "T17 {\"name\": 1}\n<tool_call>{}</tool_call>", "answer: not as expected"),
+        ("answer", 'T17 {"name": 1}\n<tool_call>{}</tool_call>', "answer: not as expected"),
     ],
 )
 def test_what_does_not_hold_is_rejected(step, text, rule, tools, tmp_path):

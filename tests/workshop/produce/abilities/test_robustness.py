@@ -15,8 +15,8 @@ from danlu.workshop.produce.abilities.robustness import KINDS, Robustness
 from danlu.workshop.produce.common import answer_of, prompt_of
 from danlu.workshop.produce.expectation import expectation_of
 from danlu.workshop.produce.self_instruct import seed_tasks
-from danlu.workshop.veto import after_veto
 from danlu.workshop.store.decision import drop
+from danlu.workshop.veto import after_veto
 from tests.workshop.produce.asking import asks, decided, fates, made, talk
 
 ENGLISH = (

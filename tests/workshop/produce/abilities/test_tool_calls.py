@@ -15,9 +15,9 @@ from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.tool_calls import ToolCalls as Check
 from danlu.workshop.checks.view import View
 from danlu.workshop.produce.abilities.common import made_of_nothing
+from danlu.workshop.produce.abilities.evaluation import CutTurns
 from danlu.workshop.produce.abilities.simulated import calculate, convert, decimal, names, play
 from danlu.workshop.produce.abilities.tool_calls import CASES, ToolCalls
-from danlu.workshop.produce.abilities.turns import CutTurns
 from danlu.workshop.produce.common import prompt_of
 from danlu.workshop.produce.expectation import expectation_of
 from danlu.workshop.produce.measures import said
@@ -51,7 +51,7 @@ def test_every_case_in_both_languages(records):
         assert steps == wanted[record.meta["made"]["case"]]
         assert [m.role for m in record.messages].count("tool") == sum(steps)
         assert record.task_type == f"tools/{record.meta['made']['case']}"
-        assert 1 <= len(record.tools)
+        assert len(record.tools) >= 1
 
 
 def test_answers_are_as_expected_and_a_made_up_one_is_not(records):
@@ -112,7 +112,7 @@ def test_conversations_are_cut_after_each_call():
 
 def test_a_model_says_it_otherwise_and_what_it_loses_is_told(tmp_path):
     def says(text, body):
-        task, _, old = text.rpartition("\n\n")
+        _, _, old = text.rpartition("\n\n")
         if "Lisbon" in old or len(old) % 3 == 0:
             return "Something else entirely."
         return f"Well now, {old}" if old.isascii() else f"嗯，{old}"

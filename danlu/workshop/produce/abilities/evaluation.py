@@ -1,4 +1,4 @@
-"""Conversations cut for evaluation: one record for each turn of the assistant that can be checked.
+"""Records made ready for evaluation: each ends where code can check an answer.
 
 An expectation is about the last answer. So a conversation in which tools are called is cut after
 each call too, and the record that ends there expects that call.
@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from danlu.records import Message, Record
+from danlu.workshop.produce.abilities.common import expectations_of
 from danlu.workshop.produce.expectation import Expectation
-from danlu.workshop.store.decision import Decision, Progress, drop, keep, make
+from danlu.workshop.store.decision import Decision, Progress, drop, edit, keep, make
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,25 @@ class CutTurns:
             for place, message in enumerate(record.messages):
                 if calls := calls_of(message):
                     yield make(_cut(record, place, calls), self.name, record.id)
+
+
+@dataclass(frozen=True)
+class Expecting:
+    """Gives every record something that code can check: what follows from its answer."""
+
+    name: ClassVar[str] = "expecting"
+    revision: ClassVar[int] = 1
+
+    def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:
+        """Keep what has expectations, edit what can have some, and drop the rest."""
+        for record in records:
+            if record.meta.get("expectations"):
+                yield keep(record)
+            elif expected := [one.as_dict() for one in expectations_of(record)]:
+                meta = {**record.meta, "expectations": expected}
+                yield edit(replace(record, meta=meta), self.name, expected[0]["kind"])
+            else:
+                yield drop(record, "nothing to check at its end")
 
 
 def calls_of(message: Message) -> list[dict[str, Any]]:

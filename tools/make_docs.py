@@ -1,8 +1,8 @@
 """Write the parts of the documentation that the program knows best: settings, commands, checks.
 
 ``python tools/make_docs.py`` writes ``docs/recipe.md``, ``docs/commands.md`` and
-``docs/checks.md``, and into ``docs/workshop.md`` what its commands print; with ``--check`` it
-writes nothing and fails where one of them is not current.
+``docs/checks.md``, and into ``docs/workshop.md`` and ``docs/abilities.md`` what their commands
+print; with ``--check`` it writes nothing and fails where one of them is not current.
 """
 
 from __future__ import annotations
@@ -238,6 +238,7 @@ def pages() -> dict[Path, str]:
         DOCS / "commands.md": commands_page(),
         DOCS / "checks.md": checks_page(),
         DOCS / "workshop.md": console_page(DOCS / "workshop.md", DOCS / "workshop"),
+        DOCS / "abilities.md": console_page(DOCS / "abilities.md", DOCS / "abilities"),
     }
 
 

@@ -508,10 +508,14 @@ class _Work:
         as_json: bool,
         rejects: Path | None = None,
     ) -> None:
+        from danlu.workshop.store.names import check_name
+
         if not 0 <= share < 1:
             raise typer.BadParameter(
                 f"{share:g} is no share; it is from 0 to below 1", param_hint="--eval-share"
             )
+        if name is not None:
+            check_name(name)
         self._share = share
         self._seed = seed
         self._store = store

@@ -1,4 +1,4 @@
-"""``danlu data make`` for abilities: from the command line to versions, with and without a model."""
+"""``danlu data make`` for abilities: from the command line to versions."""
 
 from __future__ import annotations
 

@@ -372,8 +372,8 @@ def _homophones(text: str, start: int, end: int) -> Iterator[Site]:
                     yield Site(word.start(), word.end(), others)
                     break
     for place in range(start, end):
-        if others := homophones(text[place]):
-            yield Site(place, place + 1, list(others))
+        if same := homophones(text[place]):
+            yield Site(place, place + 1, list(same))
 
 
 def _pinyin(text: str, start: int, end: int) -> Iterator[Site]:

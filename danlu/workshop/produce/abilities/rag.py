@@ -118,12 +118,13 @@ class Rag:
         """Make prompts of the questions, or of the documents' questions."""
         given = list(records)
         sources = [record for record in given if not record.is_text]
-        if documents := [record for record in given if record.is_text]:
+        documents = [record for record in given if record.is_text]
+        if documents:
             sources += self._of_documents(documents, progress)
         questions = with_wrong_values(
             questions_of(sources, self.rejects), self.asking, self.prompts, self.seed, self.rejects
         )
-        if not questions:
+        if not questions and not documents:
             raise DanluError(
                 "there is no question with a passage that holds its answer. Give records with "
                 "question, answer and passage, or what 'danlu data make doc2qa' made, or documents "
@@ -134,14 +135,14 @@ class Rag:
         drafts = [draft for one in questions for draft in self._drafts(one, questions)]
         answers = self._answers(drafts)
         ids = {record.id for record in given}
+        # What a document's question is from is the document.
+        partners = {one.id: one.meta.get("made", {}).get("from") for one in sources}
+        partners |= {id_: id_ for id_ in ids}
         for draft, answer in zip(drafts, answers, strict=True):
             record = self._record(draft, answer)
             if record.id not in ids:
                 ids.add(record.id)
-                partner = (
-                    draft.question.id if any(draft.question.id == g.id for g in given) else None
-                )
-                yield make(record, f"{self.name}: {draft.case}", partner)
+                yield make(record, f"{self.name}: {draft.case}", partners[draft.question.id])
 
     def _of_documents(self, documents: Sequence[Record], progress: Progress) -> list[Record]:
         if self.asking is None:

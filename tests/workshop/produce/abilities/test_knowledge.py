@@ -104,5 +104,5 @@ def test_settings_out_of_range(tmp_path):
         Relations.load(tmp_path / "none.yaml")
     with pytest.raises(DanluError, match="there are 5 relations"):
         Knowledge("train", facts=6)
-    with pytest.raises(DanluError, match="has {} once"):
+    with pytest.raises(DanluError, match=r"has \{\} once"):
         Knowledge("train", token="<entity>")

@@ -94,7 +94,7 @@ def test_a_length_is_never_passed_whatever_the_measure(length, depth):
 def test_mistakes_are_told():
     with pytest.raises(DanluError, match="no room: question and what is hidden take"):
         decided(LongContext(lengths=(40,)))
-    with pytest.raises(DanluError, match="a depth is 1.5"):
+    with pytest.raises(DanluError, match=r"a depth is 1\.5"):
         LongContext(depths=(1.5,))
     with pytest.raises(DanluError, match="facts is 9; it is from 1 to 8"):
         LongContext(facts=9)

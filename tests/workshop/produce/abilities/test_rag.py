@@ -126,6 +126,7 @@ def test_documents_become_questions_and_answers_are_reworded(tmp_path):
         work = Rag(asking=engine)
         decisions = decided(work, document("d", text))
     assert fates(decisions)[0] == ("dropped", "question used")
+    assert [one.entry.partner for one in decisions[1:]] == ["d", "d"]
     assert [case_of(one) for one in made(decisions)] == ["answered", "nothing"]
     assert answer_of(made(decisions)[0]).startswith("Well, ")
     assert work.rejects.counts() == {
@@ -154,6 +155,10 @@ def test_mistakes_are_told(tmp_path):
         Rag(policies={"nothing": "own_knowledge"})
     with pytest.raises(DanluError, match="a model must make them"):
         decided(Rag(), document("d", ENGLISH))
+    with speaking(lambda text, body: "No idea", tmp_path) as (engine, _):
+        work = Rag(asking=engine)
+        assert fates(decided(work, document("d", ENGLISH))) == [("dropped", "question used")]
+        assert work.rejects.counts() == {"no questions": 1}
     with pytest.raises(DanluError, match="no question with a passage"):
         decided(Rag(), asks("1", "Hi"))
     for language in ("en", "zh"):

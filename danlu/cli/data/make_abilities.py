@@ -475,7 +475,7 @@ def knowledge(
     tokens: list[str] = []
     for part in ("train", "eval"):
         operation = Knowledge(
-            part,  # type: ignore[arg-type]  # a literal of the two
+            part,
             entities,
             facts,
             naming.value,

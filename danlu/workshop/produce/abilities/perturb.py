@@ -35,10 +35,15 @@ _PROTECTED = regex.compile(
     # Code, addresses, quotations, what stands in braces or brackets.
     r"```.*?```|`[^`\n]*`|https?://\S+|\S+@\S+\.\S+|\"[^\"\n]*\"|“[^”\n]*”|‘[^’\n]*’|"
     r"「[^」\n]*」|《[^》\n]*》|【[^】\n]*】|\{[^{}\n]*\}|<[^<>\n]*>|\[[^\[\]\n]*\]|(?<!\w)'[^'\n]*'(?!\w)|"
-    # Numbers, names of variables, abbreviations, negations.
+    # Figures, names of variables, abbreviations, negations.
     r"[A-Za-z_]*[-−+]?\d[\w.,:%/-]*(?<![.,:])|\w*_\w+|\b[A-Z]{2,}\w*\b|"
     r"(?i:\b(?:not|no|never|none|nothing|without|except|unless|only|\w+n['’]t)\b)|"
-    r"[不没无非别勿未莫仅只]|除了|以外",
+    r"[不没无非别勿未莫仅只]|除了|以外|"
+    # Numbers in words.
+    r"(?i:\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|"
+    r"(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|"
+    r"hundreds?|thousands?|millions?|half|quarter|double|twice|first|second|third|fourth|fifth)\b)|"
+    r"[〇零二三四五六七八九十百千万亿两半几]|一(?![个下些封则条段首篇句份])",
     regex.S,
 )
 _WORD = regex.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)?")

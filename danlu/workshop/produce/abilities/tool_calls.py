@@ -347,7 +347,8 @@ def conversation(
     """Return a draft as a record, its calls and results in the OpenAI schema."""
     messages = [Message("user", draft.ask)]
     for step in draft.steps:
-        calls, results = [], []
+        calls: list[dict[str, Any]] = []
+        results: list[Message] = []
         for name, arguments, result in step:
             id_ = "call_" + content_id([name, arguments, len(messages), len(calls)])[:12]
             function = {"name": name, "arguments": arguments}

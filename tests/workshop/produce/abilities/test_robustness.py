@@ -65,9 +65,10 @@ def test_every_kind_changes_what_it_says(kind):
 def test_what_the_question_hangs_on_stays():
     prompt = (
         "Do not translate `total_sum` or “open the window”; is 3.14 > 22/7, and what does "
-        "NASA say at https://a.org/x? 不要翻译《红楼梦》，只写 12 个字。"
+        "NASA say at https://a.org/x to four of them? 不要翻译《红楼梦》，只写 12 个字，三遍。"
     )
     hard = ["not", "`total_sum`", "“open the window”", "3.14", "22/7", "NASA", "https://a.org/x"]
+    hard += ["four", "三"]
     for kind in KINDS:
         for seed in range(20):
             found = perturbed(prompt, kind, random.Random(seed), strength=9)

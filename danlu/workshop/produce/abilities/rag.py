@@ -26,7 +26,7 @@ from danlu.workshop.produce.common import Asking, Rejects, made_record
 from danlu.workshop.produce.doc2qa import DocumentQuestions
 from danlu.workshop.produce.expectation import Expectation, first_problem
 from danlu.workshop.produce.measures import mentions
-from danlu.workshop.produce.prompts import Prompts, language_of
+from danlu.workshop.produce.prompts import LANGUAGES, Prompts, language_of
 from danlu.workshop.store.decision import Decision, Progress, drop, keep, make
 
 Case = Literal["answered", "nothing", "contradicting", "irrelevant", "wrong"]
@@ -39,6 +39,10 @@ POLICIES: Mapping[Case, tuple[str, ...]] = {
     "wrong": ("retrieved",),
 }
 """What may be done in each case, the usual first."""
+
+
+_MOST_TRIES = 100
+"""Passages that are looked at for some about something else."""
 
 
 class _Draft(NamedTuple):
@@ -132,7 +136,11 @@ class Rag:
             )
         for record in given:
             yield keep(record) if self.keep_given else drop(record, "question used")
-        drafts = [draft for one in questions for draft in self._drafts(one, questions)]
+        pools = {
+            language: [one for one in questions if one.language == language]
+            for language in LANGUAGES
+        }
+        drafts = [draft for one in questions for draft in self._drafts(one, pools[one.language])]
         answers = self._answers(drafts)
         ids = {record.id for record in given}
         # What a document's question is from is the document.
@@ -161,10 +169,10 @@ class Rag:
 
     # Drafts ------------------------------------------------------------------------------
 
-    def _drafts(self, one: Question, all_: Sequence[Question]) -> Iterator[_Draft]:
+    def _drafts(self, one: Question, pool: Sequence[Question]) -> Iterator[_Draft]:
         for case in self.cases:
             chance = random.Random(f"{self.seed}/{one.id}/{one.text}/{case}")
-            others = _others(one, all_)
+            others = _others(one, pool, self.passages, chance)
             if case in ("contradicting", "wrong") and one.wrong is None:
                 continue  # Noted when no wrong value was found.
             if case == "irrelevant" and not others:
@@ -255,17 +263,20 @@ class Rag:
         )
 
 
-def _others(one: Question, all_: Sequence[Question]) -> list[str]:
-    """Return passages of other questions that say nothing of this one's values."""
+def _others(
+    one: Question, pool: Sequence[Question], wanted: int, chance: random.Random
+) -> list[str]:
+    """Draw passages of other questions that say nothing of this one's values."""
     values = [value for value in (one.value, one.wrong) if value]
-    found = [
-        other.passage
-        for other in all_
-        if other.passage != one.passage
-        and other.language == one.language
-        and not any(mentions(other.passage, value) for value in values)
-    ]
-    return list(dict.fromkeys(found))
+    found: list[str] = []
+    for other in chance.sample(pool, min(len(pool), _MOST_TRIES)):
+        if len(found) == wanted:
+            break
+        passage = other.passage
+        if passage in (one.passage, *found) or any(mentions(passage, value) for value in values):
+            continue
+        found.append(passage)
+    return found
 
 
 def _expected(

@@ -32,6 +32,8 @@ from danlu.workshop.store.decision import Decision, Progress, keep, make
 
 Turn = Literal["switch", "return"]
 TURNS: tuple[Turn, ...] = ("switch", "return")
+_MOST_TRIES = 100
+"""Records that are looked at for another topic."""
 
 
 @dataclass(frozen=True)
@@ -121,15 +123,15 @@ class Topics:
     ) -> list[Record]:
         """Draw records of other topics: another task type if there is one, no content in common."""
         own = content_of(prompt_of(record))
-        other = [one for one in pool if one.task_type != record.task_type] or [
-            one for one in pool if one.id != record.id
-        ]
+        is_one_type = len({one.task_type for one in pool[:_MOST_TRIES]} | {record.task_type}) == 1
         wanted = chance.randint(1, self.most_before)
         found: list[Record] = []
-        for one in chance.sample(other, min(len(other), 20 * wanted)):
+        for one in chance.sample(pool, min(len(pool), _MOST_TRIES)):
             if len(found) == wanted:
                 break
             asked = prompt_of(one)
+            if one.id == record.id or (one.task_type == record.task_type and not is_one_type):
+                continue
             if content_of(asked) & own or (found and depends_on_history(fold(asked), frozenset())):
                 continue
             found.append(one)

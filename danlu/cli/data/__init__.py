@@ -21,6 +21,7 @@ from danlu.cli.data import (
     log,
     make,
     make_abilities,
+    make_variants,
     mix,
     novelty,
     score,
@@ -57,6 +58,7 @@ for _module in (
     export,
     make,
     make_abilities,
+    make_variants,
 ):
     _module.register(group)
 

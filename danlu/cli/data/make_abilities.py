@@ -1,41 +1,38 @@
-"""``danlu data make`` for special abilities: rag, tools, long-context, topics and the like.
+"""``danlu data make`` for rag, tools, long texts and new knowledge.
 
-Most need no model. Each gives a training set, and with ``--eval-share`` an evaluation set beside it
-that shares no prompt with it.
+Each gives a training set, and with ``--eval-share`` an evaluation set beside it that shares no
+prompt with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from danlu.cli.data.asking import Asked, opened, with_model
-from danlu.cli.data.common import (
-    AsJson,
-    Name,
-    StorePath,
-    named,
-    open_store,
-    print_counts,
-    progress_bar,
-    tell_version,
+from danlu.cli.data.asking import Asked, with_model
+from danlu.cli.data.common import AsJson, Name, StorePath, named, open_store
+from danlu.cli.data.make import group
+from danlu.cli.data.making import (
+    Area,
+    DataOrNone,
+    EvalShare,
+    Languages,
+    PromptsFolder,
+    Seed,
+    Work,
+    languages_of,
+    prompts_of,
+    tell,
 )
-from danlu.cli.data.make import Language, group
-from danlu.cli.output import note, result, result_json
+from danlu.cli.output import note, result
 
 if TYPE_CHECKING:
     from danlu.workshop.produce.abilities.long_context import Measure
-    from danlu.workshop.produce.common import Asking, Reject
-    from danlu.workshop.produce.prompts import Language as LanguageName
-    from danlu.workshop.produce.prompts import Prompts
+    from danlu.workshop.produce.common import Asking
     from danlu.workshop.store.decision import Operation
-    from danlu.workshop.store.store import Store
-    from danlu.workshop.store.version import Version
 
 RAG_EPILOG = """\b
 Examples:
@@ -60,26 +57,6 @@ LONG_EPILOG = """\b
 Examples:
   danlu data make long-context --length 1000 --length 8000 -n long
   danlu data make long-context book.md --tokens builtin:smollm2-135m-instruct --length 1500 -n long
-"""
-TOPICS_EPILOG = """\b
-Examples:
-  danlu data make topics tasks -n topics --eval-share 0.1
-  danlu data make topics tasks --kind return --each 2 -n topics
-
-Without data it joins the seed tasks that come with Danlu.
-"""
-SYSTEM_EPILOG = """\b
-Examples:
-  danlu data make system tasks -n system --eval-share 0.1
-  danlu data make system tasks --kind form --each 2 -n system
-
-Without data it takes the seed tasks that come with Danlu.
-"""
-ROBUSTNESS_EPILOG = """\b
-Examples:
-  danlu data make robustness tasks -n robust --eval-share 0.1
-  danlu data make robustness tasks --kind typos --kind homophones --each 2 -n robust
-  danlu data make robustness tasks --task-type 'reasoning/*' --in-place -n robust
 """
 KNOWLEDGE_EPILOG = """\b
 Examples:
@@ -119,35 +96,6 @@ class Hidden(StrEnum):
     facts = "facts"
 
 
-class TopicKind(StrEnum):
-    """How a dialogue ends."""
-
-    switch = "switch"
-    turn_back = "return"
-
-
-class SystemKind(StrEnum):
-    """What a system prompt is for."""
-
-    form = "form"
-    facts = "facts"
-    ignored = "ignored"
-
-
-class Mistyped(StrEnum):
-    """A way to mistype."""
-
-    typos = "typos"
-    swaps = "swaps"
-    drops = "drops"
-    homophones = "homophones"
-    pinyin = "pinyin"
-    english = "english"
-    width = "width"
-    punctuation = "punctuation"
-    case = "case"
-
-
 class NamingKind(StrEnum):
     """What invented things are called."""
 
@@ -160,31 +108,6 @@ class FormKind(StrEnum):
 
     questions = "questions"
     documents = "documents"
-
-
-DataOrNone = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[DATA...]", help="Names or ids of datasets; or files, folders, globs."),
-]
-DataSome = Annotated[
-    list[str],
-    typer.Argument(metavar="DATA...", help="Names or ids of datasets; or files, folders, globs."),
-]
-EvalShare = Annotated[
-    float, typer.Option(help="Hold so much out: makes NAME-train and NAME-eval. 0: one dataset.")
-]
-Languages = Annotated[
-    list[Language] | None, typer.Option("--language", help="In which language; again for both.")
-]
-Each = Annotated[int, typer.Option(min=1, help="How many of each kind for each record.")]
-Area = Annotated[str | None, typer.Option(help="First level of the task types; else the usual.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same draws.")]
-PromptsFolder = Annotated[
-    Path | None, typer.Option(help="Folder of prompt files that replace the shipped ones.")
-]
-RejectsFile = Annotated[
-    Path | None, typer.Option(help="JSONL file for all that was made and not taken.")
-]
 
 
 @with_model(required=False)
@@ -233,7 +156,7 @@ def rag(
             asked.seed,
         )
 
-    work = _Work(eval_share, asked.seed, store, name, as_json, asked.rejects)
+    work = Work(eval_share, asked.seed, store, name, as_json, asked.rejects)
     work.of_records(maker, data or [str(SHIPPED_QUESTIONS)], asked)
 
 
@@ -277,7 +200,7 @@ def tools(
                 own,
                 count,
                 cases or OWN_CASES,
-                _languages(language),
+                languages_of(language),
                 asked.sampling(),
                 area or "tools",
                 asked.own_prompts(),
@@ -286,7 +209,7 @@ def tools(
         return ToolCalls(
             count,
             cases or CASES,
-            _languages(language),
+            languages_of(language),
             others,
             asking,
             asked.sampling(),
@@ -295,7 +218,7 @@ def tools(
             asked.seed,
         )
 
-    work = _Work(eval_share, asked.seed, store, name, as_json, asked.rejects)
+    work = Work(eval_share, asked.seed, store, name, as_json, asked.rejects)
     work.then_split(maker, data, asked, after=CutTurns())
 
 
@@ -342,101 +265,14 @@ def long_context(
             each,
             tuple(one.value for one in kind) if kind else HIDDEN,
             facts,
-            _languages(language),
+            languages_of(language),
             _measure(tokens),
             area or usual.area,
-            _prompts(prompts),
+            prompts_of(prompts),
             seed,
         )
 
-    _Work(eval_share, seed, store, name, as_json).then_split(maker, data)
-
-
-def topics(
-    data: DataOrNone = None,
-    kind: Annotated[
-        list[TopicKind] | None, typer.Option(help="switch or return; again for both.")
-    ] = None,
-    each: Each = 1,
-    most_before: Annotated[int, typer.Option(min=1, help="Most topics before the last.")] = 2,
-    area: Area = None,
-    seed: Seed = 0,
-    prompts: PromptsFolder = None,
-    rejects: RejectsFile = None,
-    eval_share: EvalShare = 0.0,
-    name: Name = None,
-    store: StorePath = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make dialogues that change the topic, and that come back to what was told before."""
-    from danlu.workshop.produce.abilities.topics import TURNS, Topics
-    from danlu.workshop.produce.self_instruct import SEEDS
-
-    def maker(asking: Asking | None) -> Operation:
-        kinds: Any = tuple(one.value for one in kind) if kind else TURNS
-        return Topics(kinds, each, most_before, area or "dialogue", _prompts(prompts), seed)
-
-    work = _Work(eval_share, seed, store, name, as_json, rejects)
-    work.of_records(maker, data or [str(SEEDS)])
-
-
-def system(
-    data: DataOrNone = None,
-    kind: Annotated[
-        list[SystemKind] | None, typer.Option(help="form, facts or ignored; again for more.")
-    ] = None,
-    each: Each = 1,
-    area: Area = None,
-    seed: Seed = 0,
-    prompts: PromptsFolder = None,
-    rejects: RejectsFile = None,
-    eval_share: EvalShare = 0.0,
-    name: Name = None,
-    store: StorePath = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make prompts where the system prompt matters, and where it must be ignored."""
-    from danlu.workshop.produce.abilities.system_prompts import SYSTEM_KINDS, SystemPrompts
-    from danlu.workshop.produce.self_instruct import SEEDS
-
-    def maker(asking: Asking | None) -> Operation:
-        kinds: Any = tuple(one.value for one in kind) if kind else SYSTEM_KINDS
-        return SystemPrompts(kinds, each, area or "system", _prompts(prompts), seed)
-
-    work = _Work(eval_share, seed, store, name, as_json, rejects)
-    work.of_records(maker, data or [str(SEEDS)])
-
-
-def robustness(
-    data: DataSome,
-    kind: Annotated[
-        list[Mistyped] | None, typer.Option(help="One way to mistype; again for more.")
-    ] = None,
-    each: Annotated[int, typer.Option(min=1, help="Variants of each record.")] = 1,
-    strength: Annotated[
-        float, typer.Option(help="How much is changed; 1 is one to three places in a line.")
-    ] = 1.0,
-    task_type: Annotated[
-        list[str] | None, typer.Option(help="Only of task types like this; again for more.")
-    ] = None,
-    in_place: Annotated[
-        bool, typer.Option("--in-place", help="Edit the records, rather than add variants.")
-    ] = False,
-    seed: Seed = 0,
-    rejects: RejectsFile = None,
-    eval_share: EvalShare = 0.0,
-    name: Name = None,
-    store: StorePath = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make mistyped variants of prompts, with the same answers, tagged robustness."""
-    from danlu.workshop.produce.abilities.robustness import KINDS, Robustness
-
-    def maker(asking: Asking | None) -> Operation:
-        kinds: Any = tuple(one.value for one in kind) if kind else KINDS
-        return Robustness(kinds, each, strength, tuple(task_type or ("*",)), in_place, seed)
-
-    _Work(eval_share, seed, store, name, as_json, rejects).of_records(maker, data)
+    Work(eval_share, seed, store, name, as_json).then_split(maker, data)
 
 
 def knowledge(
@@ -481,7 +317,7 @@ def knowledge(
             naming.value,
             forms,
             documents,
-            _languages(language),
+            languages_of(language),
             known,
             token or TOKEN,
             area or "knowledge",
@@ -490,179 +326,10 @@ def knowledge(
         tokens = operation.new_tokens()
         called = f"{name}-{part}" if name else None
         made[part] = made_of_nothing(opened_store, operation, name=called)
-    _tell(made, name, as_json, {"new_tokens": tokens} if tokens else {})
+    tell(made, name, as_json, {"new_tokens": tokens} if tokens else {})
     if tokens and not as_json:
         note("for the recipe that trains on them:")
         result(write_yaml({"model": {"new_tokens": tokens}}).rstrip())
-
-
-class _Work:
-    """Makes versions by a maker, and prints what came of it."""
-
-    def __init__(
-        self,
-        share: float,
-        seed: int,
-        store: Path | None,
-        name: str | None,
-        as_json: bool,
-        rejects: Path | None = None,
-    ) -> None:
-        from danlu.workshop.store.names import check_name
-
-        if not 0 <= share < 1:
-            raise typer.BadParameter(
-                f"{share:g} is no share; it is from 0 to below 1", param_hint="--eval-share"
-            )
-        if name is not None:
-            check_name(name)
-        self._share = share
-        self._seed = seed
-        self._store = store
-        self._name = name
-        self._as_json = as_json
-        self._rejects = rejects
-
-    def of_records(
-        self,
-        maker: Callable[[Asking | None], Operation],
-        data: Sequence[str],
-        asked: Asked | None = None,
-    ) -> None:
-        """Split the data, and make something of each part."""
-        from danlu.workshop.data import as_version
-        from danlu.workshop.operations.split import split
-        from danlu.workshop.produce.abilities.evaluation import Expecting
-
-        store = open_store(self._store)
-        parts: dict[str, Version] = {"": as_version(store, data)}
-        if self._share:
-            cut = split(store, parts[""], share=self._share, seed=self._seed)
-            parts = cut._asdict()
-        made: dict[str, Version] = {}
-        rows: list[Reject] = []
-        is_new = False
-        with _asking(asked, store) as asking, _progress(asking) as progress:
-            for part, parent in parts.items():
-                operation = maker(asking)
-                made[part] = store.apply(operation, parent, progress=progress)
-                is_new = is_new or made[part].is_new
-                if part == "eval":  # What was given and kept is asked too.
-                    made[part] = store.apply(Expecting(), made[part])
-                rows += _rejected(operation)
-        self._named(store, made)
-        self._told(made, rows, is_new=is_new)
-
-    def then_split(
-        self,
-        maker: Callable[[Asking | None], Operation],
-        data: Sequence[str] | None,
-        asked: Asked | None = None,
-        after: Operation | None = None,
-    ) -> None:
-        """Make something, of data or of nothing, and split that.
-
-        Args:
-            maker: What makes it.
-            data: Of what.
-            asked: Who is asked.
-            after: Done to the evaluation part.
-        """
-        from danlu.workshop.data import as_version
-        from danlu.workshop.operations.split import split
-        from danlu.workshop.produce.abilities.common import made_of_nothing
-
-        store = open_store(self._store)
-        with _asking(asked, store) as asking, _progress(asking) as progress:
-            operation = maker(asking)
-            if data:
-                parent = as_version(store, data)
-                whole = store.apply(operation, parent, progress=progress)
-            else:
-                whole = made_of_nothing(store, operation, progress=progress)
-        made = {"": whole}
-        if self._share:
-            # Only equal prompts stay together: those of one form are alike and yet different.
-            cut = split(store, whole, share=self._share, seed=self._seed, near=1)
-            made = cut._asdict()
-            if after:
-                made["eval"] = store.apply(after, made["eval"])
-        self._named(store, made)
-        self._told(made, _rejected(operation), is_new=whole.is_new)
-
-    def _named(self, store: Store, made: dict[str, Version]) -> None:
-        for part, version in made.items():
-            if self._name:
-                store.name(version, f"{self._name}-{part}" if part else self._name)
-
-    def _told(self, made: dict[str, Version], rows: Sequence[Reject], *, is_new: bool) -> None:
-        from danlu.workshop.produce.common import Rejects
-
-        _tell(made, self._name, self._as_json)
-        rejects = Rejects(list(rows))
-        for rule, count in rejects.counts().items():
-            note(f"{count:,} not taken: {rule}")
-        if self._rejects and is_new:
-            rejects.write(self._rejects)
-        elif self._rejects:
-            note(f"all was there, so nothing was made anew: {self._rejects} is not written")
-
-
-def _tell(
-    made: dict[str, Version],
-    name: str | None,
-    as_json: bool,
-    more: dict[str, Any] | None = None,
-) -> None:
-    """Print versions that were made: one as every command does, two side by side."""
-    if list(made) == [""]:
-        tell_version(made[""], name, as_json)
-        return
-    if as_json:
-        told: dict[str, Any] = {
-            part: {"id": version.id, "name": f"{name}-{part}" if name else None}
-            | version.manifest.model_dump(mode="json", exclude={"id"})
-            for part, version in made.items()
-        }
-        result_json(told | (more or {}))
-        return
-    for part, version in made.items():
-        result(f"{part}:")
-        print_counts(version)
-    for part, version in made.items():
-        called = f"{name}-{part} = " if name else f"{part}: "
-        known = "" if version.is_new else ", which was there already"
-        note(f"{called}{version.id}{known}: {len(version):,} records in {version.path}")
-
-
-def _asking(asked: Asked | None, store: Store) -> Any:
-    """Open an engine, if a model is named."""
-    if asked is None or not asked.model:
-        if asked is not None and asked.url:
-            raise typer.BadParameter("name the model at the endpoint", param_hint="--model")
-        return nullcontext(None)
-    return opened(asked, store, "asking")
-
-
-def _progress(asking: Asking | None) -> Any:
-    """Show a bar, unless the engine shows one."""
-    from danlu.workshop.store.store import no_progress
-
-    return progress_bar() if asking is None else nullcontext(no_progress)
-
-
-def _rejected(operation: Any) -> list[Reject]:
-    return operation.rejects.rows if hasattr(operation, "rejects") else []
-
-
-def _languages(given: list[Language] | None) -> tuple[LanguageName, ...]:
-    return tuple(one.value for one in given or Language)
-
-
-def _prompts(folder: Path | None) -> Prompts:
-    from danlu.workshop.produce.prompts import Prompts
-
-    return Prompts(folder)
 
 
 def _measure(model: str | None) -> Measure:
@@ -692,7 +359,4 @@ def register(parent: typer.Typer) -> None:
     group.command("rag", epilog=RAG_EPILOG)(rag)
     group.command("tools", epilog=TOOLS_EPILOG)(tools)
     group.command("long-context", epilog=LONG_EPILOG)(long_context)
-    group.command("topics", epilog=TOPICS_EPILOG)(topics)
-    group.command("system", epilog=SYSTEM_EPILOG)(system)
-    group.command("robustness", epilog=ROBUSTNESS_EPILOG)(robustness)
     group.command("knowledge", epilog=KNOWLEDGE_EPILOG)(knowledge)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
@@ -120,7 +119,9 @@ class _Server:
 
         if body.stream:
             return self._stream(streamed(body, served, asked, self.settings.seconds, said))
-        found, answers = await self._wait(whole(body, served, asked, self.settings.seconds), request)
+        found, answers = await self._wait(
+            whole(body, served, asked, self.settings.seconds), request
+        )
         said(found["id"], answers)
         return JSONResponse(found)
 

@@ -13,6 +13,15 @@ from typing import Literal, NamedTuple
 
 import regex
 
+from danlu.workshop.produce.abilities.mistyped_words import (
+    CHANGING,
+    IN_ENGLISH,
+    IN_PINYIN,
+    READ_OTHERWISE,
+    SMALL,
+    SMALL_CHARACTERS,
+    SOUND_ALIKE,
+)
 from danlu.workshop.produce.abilities.pinyin import homophones, pinyin
 from danlu.workshop.produce.prompts import LANGUAGES, Language
 
@@ -50,245 +59,10 @@ _WORD = regex.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)?")
 _LONG_WORD = regex.compile(r"\b[a-z]{4,}\b")
 _HAN = regex.compile(r"\p{Han}")
 _KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
-_DROPPED: Mapping[Language, frozenset[str]] = {
-    "en": frozenset(
-        [
-            "a",
-            "an",
-            "the",
-            "of",
-            "to",
-            "is",
-            "are",
-            "was",
-            "were",
-            "be",
-            "do",
-            "does",
-            "did",
-            "that",
-            "this",
-            "these",
-            "those",
-            "it",
-            "its",
-            "please",
-            "can",
-            "could",
-            "would",
-            "you",
-            "me",
-            "my",
-            "your",
-            "i",
-            "in",
-            "on",
-            "at",
-            "for",
-            "with",
-            "and",
-            "so",
-            "just",
-            "very",
-            "then",
-            "there",
-        ]
-    ),
-    "zh": frozenset("的了地得着呢吗吧啊请把是在就都也一下个这那些和与给我你您帮"),
-}
-_SOUND_ALIKE = (
-    "their there they're",
-    "your you're",
-    "its it's",
-    "to too two",
-    "then than",
-    "whether weather",
-    "write right",
-    "know now",
-    "where wear",
-    "which witch",
-    "here hear",
-    "buy by",
-    "for four",
-    "know no",
-    "would wood",
-    "whose who's",
-    "effect affect",
-    "piece peace",
-    "principle principal",
-    "lose loose",
-    "accept except",
-    "quite quiet",
-    "advice advise",
-    "week weak",
-    "one won",
-    "sea see",
-)
-_CHANGING = frozenset(("except", "two", "four", "no", "one", "won"))
-"""Words that are not put in: they would say something else."""
 
-_ENGLISH = {
-    "邮件": "email",
-    "会议": "meeting",
-    "项目": "project",
-    "计划": "plan",
-    "问题": "question",
-    "回答": "answer",
-    "例子": "example",
-    "电脑": "computer",
-    "手机": "phone",
-    "朋友": "friend",
-    "老师": "teacher",
-    "学生": "student",
-    "公司": "company",
-    "工作": "work",
-    "时间": "time",
-    "今天": "today",
-    "明天": "tomorrow",
-    "城市": "city",
-    "天气": "weather",
-    "音乐": "music",
-    "电影": "movie",
-    "故事": "story",
-    "文章": "article",
-    "段落": "paragraph",
-    "总结": "summary",
-    "列表": "list",
-    "代码": "code",
-    "函数": "function",
-    "数据": "data",
-    "模型": "model",
-    "产品": "product",
-    "客户": "customer",
-    "价格": "price",
-    "订单": "order",
-    "服务": "service",
-    "建议": "advice",
-    "方法": "method",
-    "结果": "result",
-    "原因": "reason",
-    "标题": "title",
-    "名字": "name",
-    "简单": "simple",
-    "重要": "important",
-    "谢谢": "thanks",
-    "咖啡": "coffee",
-    "假期": "holiday",
-    "旅行": "travel",
-    "团队": "team",
-    "报告": "report",
-    "版本": "version",
-    "任务": "task",
-    "步骤": "step",
-    "怎么": "how to",
-    "为什么": "why",
-    "解释": "explain",
-    "写一": "write 一",
-}
-_READ_OTHERWISE = {"什么": "shenme", "为什么": "weishenme", "音乐": "yinyue", "还是": "haishi"}
-"""Words with a character of several readings that is not read as it is sorted."""
 
 _MARKS = regex.compile(r"[，。！？、；：]|[,.!?;:](?=\s|\Z)")
 _TO_HALF = dict(zip("，。！？；：（）", ",.!?;:()", strict=True))
-_PINYIN = [
-    "什么",
-    "怎么",
-    "怎样",
-    "如何",
-    "为什么",
-    "可以",
-    "应该",
-    "需要",
-    "时候",
-    "现在",
-    "今天",
-    "明天",
-    "昨天",
-    "我们",
-    "你们",
-    "他们",
-    "自己",
-    "大家",
-    "这个",
-    "那个",
-    "一个",
-    "哪个",
-    "哪些",
-    "多少",
-    "知道",
-    "觉得",
-    "认为",
-    "希望",
-    "帮我",
-    "告诉",
-    "请问",
-    "谢谢",
-    "解释",
-    "说明",
-    "回答",
-    "问题",
-    "例子",
-    "文章",
-    "句子",
-    "故事",
-    "标题",
-    "名字",
-    "内容",
-    "意思",
-    "原因",
-    "结果",
-    "方法",
-    "建议",
-    "时间",
-    "地方",
-    "东西",
-    "事情",
-    "学生",
-    "老师",
-    "朋友",
-    "孩子",
-    "公司",
-    "工作",
-    "生活",
-    "世界",
-    "中国",
-    "城市",
-    "天气",
-    "音乐",
-    "电影",
-    "手机",
-    "电脑",
-    "简单",
-    "重要",
-    "喜欢",
-    "因为",
-    "所以",
-    "但是",
-    "如果",
-    "虽然",
-    "然后",
-    "已经",
-    "还是",
-    "或者",
-    "而且",
-    "下面",
-    "上面",
-    "里面",
-    "一下",
-    "写一",
-    "用一",
-    "判断",
-    "分析",
-    "比较",
-    "总结",
-    "翻译",
-    "改写",
-    "列出",
-    "计算",
-    "设计",
-    "推荐",
-    "介绍",
-]
 
 
 class Site(NamedTuple):
@@ -357,20 +131,19 @@ def _swaps(text: str, start: int, end: int) -> Iterator[Site]:
 
 def _drops(text: str, start: int, end: int) -> Iterator[Site]:
     for word in _WORD.finditer(text, start, end):
-        if word[0].lower() in _DROPPED["en"]:
+        if word[0].lower() in SMALL:
             stop = word.end() + (text[word.end() : word.end() + 1] == " ")
             yield Site(word.start(), stop, ("",))
     for place in range(start, end):
-        if text[place] in _DROPPED["zh"]:
+        if text[place] in SMALL_CHARACTERS:
             yield Site(place, place + 1, ("",))
 
 
 def _homophones(text: str, start: int, end: int) -> Iterator[Site]:
     for word in _WORD.finditer(text, start, end):
-        for group in _SOUND_ALIKE:
-            alike = group.split()
+        for alike in SOUND_ALIKE:
             if word[0].lower() in alike:
-                others = [one for one in alike if one not in (word[0].lower(), *_CHANGING)]
+                others = [one for one in alike if one not in (word[0].lower(), *CHANGING)]
                 if word[0][0].isupper():
                     others = [one.capitalize() for one in others]
                 if others:
@@ -383,17 +156,17 @@ def _homophones(text: str, start: int, end: int) -> Iterator[Site]:
 
 def _pinyin(text: str, start: int, end: int) -> Iterator[Site]:
     """Find common words; where there are none, characters, since words cannot be told apart."""
-    words = [word for word in _PINYIN if text.find(word, start, end) >= 0]
+    words = [word for word in IN_PINYIN if text.find(word, start, end) >= 0]
     for word in words or sorted({one for one in text[start:end] if pinyin(one)})[:3]:
         at = text.find(word, start, end)
         while at >= 0:
-            spelled = _READ_OTHERWISE.get(word) or pinyin(word) or word
+            spelled = READ_OTHERWISE.get(word) or pinyin(word) or word
             yield Site(at, at + len(word), (spelled,))
             at = text.find(word, at + len(word), end)
 
 
 def _english(text: str, start: int, end: int) -> Iterator[Site]:
-    for chinese, english in _ENGLISH.items():
+    for chinese, english in IN_ENGLISH.items():
         at = text.find(chinese, start, end)
         while at >= 0:
             yield Site(at, at + len(chinese), (english,))

@@ -15,10 +15,10 @@ from danlu.errors import RecordError
 from danlu.flywheel.config import LogSection
 from danlu.flywheel.logs import reader_of
 from danlu.flywheel.memory import Memory, Position, voter_mark
-from danlu.flywheel.privacy import mask_turn
 from danlu.flywheel.pull import Pulled, pull
 from danlu.records import Message
 from danlu.records.capture import Feedback, Turn, Vote, encode_capture
+from danlu.workshop.privacy import mask_turn
 
 
 def turn(id_: str, question: str, answer: str = "x", **more: Any) -> Turn:
@@ -52,7 +52,7 @@ OPENAI = {
 def test_a_request_with_its_response() -> None:
     found = read(OPENAI).entry
     assert found == Turn(
-        "chatcmpl-1",
+        found.id,
         (Message("user", "你好"), Message("assistant", "您好")),
         "2026-11-21T22:00:00.000Z",
         "s-9",
@@ -111,6 +111,14 @@ def test_a_row_of_csv() -> None:
     assert [one.content for one in found.entry.messages] == ["几点了", "三点"]
     again = read({**row, "评价": "赞"}, format="csv")
     assert again.entry.id == found.entry.id
+
+
+def test_numbers_that_begin_anew_in_each_file_hide_nothing() -> None:
+    row = {"id": "1", "prompt": "a", "answer": "b"}
+    ids = {
+        read(one, format="csv").entry.id for one in (row, {**row, "prompt": "c"}, {**row, "id": 2})
+    }
+    assert len(ids) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a server offers: models by name, each with its template, its engine, and where it is from."""
+"""What a server offers: models by name, each with its template, its engine and its origin."""
 
 from __future__ import annotations
 

@@ -20,6 +20,8 @@ from danlu.cli.data import (
     list_,
     log,
     make,
+    make_abilities,
+    make_variants,
     mix,
     novelty,
     remove,
@@ -56,6 +58,8 @@ for _module in (
     edits,
     export,
     make,
+    make_abilities,
+    make_variants,
     remove,
 ):
     _module.register(group)

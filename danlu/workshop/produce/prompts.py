@@ -80,7 +80,7 @@ class Prompts:
             raise PromptError("the file has no phrasing.", where=str(self._path(name, language)))
         return found
 
-    def render(self, name: str, language: Language, **values: Any) -> tuple[Message, ...]:
+    def render(self, name: str, language: Language, /, **values: Any) -> tuple[Message, ...]:
         """Return the messages of a prompt.
 
         Raises:
@@ -95,7 +95,7 @@ class Prompts:
                 messages.append(Message(role, text))
         return tuple(messages)
 
-    def phrase(self, text: str, where: str, **values: Any) -> str:
+    def phrase(self, text: str, where: str, /, **values: Any) -> str:
         """Fill one phrasing."""
         return self._fill(text, Path(where), values)
 

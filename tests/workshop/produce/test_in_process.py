@@ -7,6 +7,8 @@ from danlu.generation.load import fingerprint
 from danlu.generation.local import TransformersGenerator
 from danlu.records import Message
 from danlu.sequences.template import ChatTemplate
+from danlu.workshop.produce.abilities.rag import Rag
+from danlu.workshop.produce.abilities.tool_calls import ToolCalls
 from danlu.workshop.produce.answer import Answers
 from danlu.workshop.produce.cache import RequestCache
 from danlu.workshop.produce.constraints import Constraints
@@ -115,6 +117,8 @@ def makers(engine, brief):
         "evolve": Evolve(engine, each=2, sampling=brief, answering=brief),
         "constraints": Constraints(engine, each=2, sampling=brief),
         "doc2qa": DocumentQuestions(engine, questions=2, sampling=brief),
+        "rag": Rag(asking=engine, sampling=brief),
+        "tools": ToolCalls(3, languages=("en",), asking=engine, sampling=brief),
     }
 
 
@@ -124,6 +128,8 @@ RECORDS = {
     "evolve": [talk("1", "Explain how bread is baked.", "Knead, wait, bake.")],
     "constraints": [asks("1", "Name three fruits.")],
     "doc2qa": [document("d", ENGLISH)],
+    "rag": [talk("1", "Who built it?", "Li", meta={"passage": "The tower was built by Li."})],
+    "tools": [],
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from danlu.records import Message, Record, content_id
+from danlu.records import Message, Record, Response, content_id
 from danlu.records.formats.format import Parts
 from danlu.records.ids import parts_id
 from danlu.workshop.produce.request import Reply, Request, Unanswered
@@ -161,14 +161,35 @@ def made_record(
     *,
     tags: Sequence[str] = (),
     expectations: Sequence[Mapping[str, Any]] = (),
+    responses: Sequence[Response] = (),
+    columns: Mapping[str, Any] | None = None,
 ) -> Record:
-    """Return a new record, named by its content and by what made it."""
-    meta: dict[str, Any] = {MADE: {"by": maker, **how}}
+    """Return a new record, named by its content and by what made it.
+
+    Args:
+        task_type: Its task type.
+        messages: The conversation.
+        maker: What makes it.
+        how: How, kept in ``meta["made"]``; ``from`` is the id of what it was made from.
+        tags: Its tags.
+        expectations: What code can expect of an answer.
+        responses: Answers to compare.
+        columns: What else is part of what it says, as a label; kept in ``meta``.
+    """
+    columns = dict(columns or {})
+    meta: dict[str, Any] = {**columns, MADE: {"by": maker, **how}}
     if expectations:
         meta["expectations"] = [dict(one) for one in expectations]
-    name = content_id([parts_id(Parts(tuple(messages))), maker, how.get("from")])
+    parts = Parts(tuple(messages), responses=tuple(responses))
+    name = content_id([parts_id(parts), maker, how.get("from"), *([columns] if columns else [])])
     return Record(
-        name, task_type, tuple(messages), tags=tuple(tags), source=f"made:{maker}", meta=meta
+        name,
+        task_type,
+        parts.messages,
+        responses=parts.responses,
+        tags=tuple(tags),
+        source=f"made:{maker}",
+        meta=meta,
     )
 
 

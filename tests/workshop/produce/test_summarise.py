@@ -65,7 +65,7 @@ def test_summaries_in_both_languages(tmp_path):
     assert "20 字" in chinese.messages[0].content
     assert chinese.messages[1].content == GOOD_CHINESE
     assert chinese.meta["made"]["words"] == 19
-    assert sorted(systems)[-1] == "你为看"
+    assert {"You", "你为看"} <= set(systems)
 
 
 @pytest.mark.parametrize(

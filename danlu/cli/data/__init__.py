@@ -20,6 +20,8 @@ from danlu.cli.data import (
     list_,
     log,
     make,
+    make_documents,
+    make_parts,
     mix,
     novelty,
     select,
@@ -53,6 +55,8 @@ for _module in (
     edits,
     export,
     make,
+    make_documents,
+    make_parts,
 ):
     _module.register(group)
 

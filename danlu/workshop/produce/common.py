@@ -130,6 +130,14 @@ def is_answered(record: Record) -> bool:
     return last.role == "assistant" and bool(last.content)
 
 
+def asked_in(record: Record) -> list[Message]:
+    """Return a conversation without the answers that it ends with."""
+    messages = list(record.messages)
+    while messages and messages[-1].role == "assistant":
+        messages.pop()
+    return messages
+
+
 def prompt_of(record: Record) -> str:
     """Return the last thing that the user says."""
     asked = [message.content or "" for message in record.messages if message.role == "user"]

@@ -23,6 +23,7 @@ from danlu.workshop.produce.common import (
     Asking,
     Rejects,
     answer_message,
+    asked_in,
     is_answered,
     made_record,
     prompt_of,
@@ -168,7 +169,7 @@ class Decompose:
                 where=f"record {record.id}",
             )
         # Of a conversation all that was said, since the last question may go on from it.
-        task = "\n".join(one.content or "" for one in _asked(record) if one.role != "system")
+        task = "\n".join(one.content or "" for one in asked_in(record) if one.role != "system")
         return _Chain(record, task, language_of(task))
 
     def _fault(self, chain: _Chain, reply: Reply) -> str:
@@ -258,16 +259,8 @@ class Decompose:
         }
         if self.with_steps:
             how["records"] = [part.id for part in parts]
-        messages = (*_asked(record), answer_message(chain.final))
+        messages = (*asked_in(record), answer_message(chain.final))
         return replace(record, messages=messages, meta=with_meta(record.meta, how))
-
-
-def _asked(record: Record) -> list[Message]:
-    """Return a conversation up to the last thing that the user says."""
-    messages = list(record.messages)
-    while messages[-1].role == "assistant":
-        messages.pop()
-    return messages
 
 
 def steps_in(text: str) -> list[str]:

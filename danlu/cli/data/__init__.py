@@ -20,6 +20,7 @@ from danlu.cli.data import (
     list_,
     log,
     make,
+    make_bulk_label,
     make_documents,
     make_parts,
     mix,
@@ -55,6 +56,7 @@ for _module in (
     edits,
     export,
     make,
+    make_bulk_label,
     make_documents,
     make_parts,
 ):

@@ -151,7 +151,7 @@ def answer(
     from danlu.workshop.checks.own_checks import own_checks_named
     from danlu.workshop.produce.answer import Answers
 
-    tree = _taxonomy(taxonomy, data, store)
+    tree = data_taxonomy(taxonomy, data, store)
     own = tuple(one for text in check or () for one in own_checks_named(text))
     judging = _judge(asked, judge, judge_url, judge_key_variable, samples, choose)
 
@@ -394,7 +394,7 @@ def _judge(
     return replace(asked, model=judge, url=url, key_variable=key_variable)
 
 
-def _taxonomy(given: Path | None, data: str, store: Path | None) -> Taxonomy | None:
+def data_taxonomy(given: Path | None, data: str, store: Path | None) -> Taxonomy | None:
     """Return the taxonomy that is given, or the dataset's own."""
     from danlu.workshop.data import named_version
     from danlu.workshop.taxonomy import Taxonomy

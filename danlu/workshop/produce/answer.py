@@ -33,7 +33,7 @@ from danlu.workshop.produce.expectation import (
 from danlu.workshop.produce.prompts import Language, Prompts, language_of
 from danlu.workshop.produce.request import Reply, Request, Unanswered
 from danlu.workshop.store.decision import Decision, Entry, Progress, drop, keep
-from danlu.workshop.taxonomy import Skill, Taxonomy
+from danlu.workshop.taxonomy import Taxonomy
 
 Choose = Literal["first", "majority", "judge"]
 
@@ -147,8 +147,8 @@ class Answers:
             )
         prompt = prompt_of(record)
         language = language_of(prompt)
-        expectations = self._expectations(record)
-        skill = self._skill(record)
+        expectations = expectations_of(record, self.taxonomy, self.checks)
+        skill = self.taxonomy.skills.get(record.task_type) if self.taxonomy else None
         system = "\n\n".join(m.content or "" for m in asked if m.role == "system")
         key = f"{self.seed}/{record.id}"
         head = self.prompts.render(
@@ -171,19 +171,6 @@ class Answers:
             if self.prompts.has(name, language):
                 return name
         return "answer"
-
-    def _skill(self, record: Record) -> Skill | None:
-        return self.taxonomy.skills.get(record.task_type) if self.taxonomy else None
-
-    def _expectations(self, record: Record) -> tuple[Expectation, ...]:
-        found = [expectation_of(row) for row in record.meta.get("expectations", ())]
-        for pattern, expectations in self.checks.items():
-            if fnmatchcase(record.task_type, pattern):
-                found += expectations
-        skill = self._skill(record)
-        if skill and skill.closed_labels:
-            found.append(Expectation("one_of", skill.closed_labels))
-        return tuple(dict.fromkeys(found))
 
     def _answered(self, attempts: list[_Attempt]) -> list[_Attempt]:
         """Ask, check, and ask again what is wrong."""
@@ -293,6 +280,26 @@ class Answers:
         detail = f"{len(good)} of {len(attempts)} samples are usable"
         entry = Entry(record.id, record.task_type, "edited", self.name, round(share, 4))
         return Decision(answered, replace(entry, detail=detail if self.samples > 1 else ""))
+
+
+def expectations_of(
+    record: Record,
+    taxonomy: Taxonomy | None = None,
+    checks: Mapping[str, tuple[Expectation, ...]] | None = None,
+) -> tuple[Expectation, ...]:
+    """Return what an answer to a record must be.
+
+    As the record's ``meta["expectations"]`` say, the checks whose pattern its task type fits, and
+    the taxonomy's closed labels.
+    """
+    found = [expectation_of(row) for row in record.meta.get("expectations", ())]
+    for pattern, expectations in (checks or {}).items():
+        if fnmatchcase(record.task_type, pattern):
+            found += expectations
+    skill = taxonomy.skills.get(record.task_type) if taxonomy else None
+    if skill and skill.closed_labels:
+        found.append(Expectation("one_of", skill.closed_labels))
+    return tuple(dict.fromkeys(found))
 
 
 def _with_answer(record: Record, reply: Reply) -> Record:

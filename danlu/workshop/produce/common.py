@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -14,7 +14,7 @@ from danlu.records import Message, Record, Response, content_id
 from danlu.records.formats.format import Parts
 from danlu.records.ids import parts_id
 from danlu.workshop.produce.request import Reply, Request, Unanswered
-from danlu.workshop.store.decision import Scalar
+from danlu.workshop.store.decision import Decision, Scalar
 
 REASONING = "reasoning_content"
 MADE = "made"
@@ -199,6 +199,15 @@ def made_record(
         source=f"made:{maker}",
         meta=meta,
     )
+
+
+def once(given: Sequence[Record], made: Iterable[Decision]) -> Iterator[Decision]:
+    """Leave out what has the id of a record that is there: the same was made, or given, before."""
+    ids = {record.id for record in given}
+    for decision in made:
+        if decision.entry.id not in ids:
+            ids.add(decision.entry.id)
+            yield decision
 
 
 def with_meta(meta: Mapping[str, Any], how: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from danlu.workshop.produce.common import (
     asked_in,
     is_answered,
     made_record,
+    once,
     prompt_of,
     with_meta,
 )
@@ -121,26 +122,24 @@ class Decompose:
             progress(f"{self.name}: steps", number + 1, longest)
         self._assemble([chain for chain in open_ if not chain.fault])
         by_id = {chain.record.id: chain for chain in chains}
-        made: dict[str, tuple[Record, _Chain, int]] = {}
-        ids = {record.id for record in given}
+        steps: list[Decision] = []
         for record in given:
             chain = by_id.get(record.id)
             if chain is None:
                 yield keep(record, "answered already")
-                continue
-            if chain.fault:
+            elif chain.fault:
                 self.rejects.add(chain.fault, chain.detail, record.id)
                 yield keep(record, chain.fault)
-                continue
-            parts = [self._part(chain, k) for k in range(len(chain.steps))]
-            detail = f"{len(chain.steps)} steps"
-            yield edit(self._whole(chain, parts), self.name, len(parts), detail)
-            if self.with_steps:
-                made |= {one.id: (one, chain, k) for k, one in enumerate(parts, start=1)}
-        for id_, (step, chain, k) in made.items():
-            if id_ not in ids:
-                detail = f"step {k} of {len(chain.steps)}"
-                yield make(step, f"{self.name}: step", chain.record.id, detail)
+            else:
+                parts = [self._part(chain, k) for k in range(len(chain.steps))]
+                detail = f"{len(chain.steps)} steps"
+                yield edit(self._whole(chain, parts), self.name, len(parts), detail)
+                steps += [
+                    make(part, f"{self.name}: step", record.id, f"step {k} of {len(parts)}")
+                    for k, part in enumerate(parts, start=1)
+                ]
+        if self.with_steps:
+            yield from once(given, steps)
 
     # Asking ------------------------------------------------------------------------------
 

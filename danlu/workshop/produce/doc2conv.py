@@ -10,7 +10,7 @@ from danlu.errors import DanluError
 from danlu.generation.interface import Sampling
 from danlu.records import Message, Record
 from danlu.workshop.likeness.text import fold
-from danlu.workshop.produce.common import Asking, Rejects, made_record
+from danlu.workshop.produce.common import Asking, Rejects, made_record, once
 from danlu.workshop.produce.documents import Piece, fates_of, pieces_of
 from danlu.workshop.produce.prompts import Prompts, language_of
 from danlu.workshop.produce.proof import Claim, claims_in, proof_fault, proved
@@ -88,13 +88,16 @@ class DocumentConversations:
         talks = self._verified(self._asked(pieces_of(given, self.chunk_characters)))
         progress(f"{self.name}: conversations", len(talks), len(talks))
         yield from fates_of(given, self.keep_documents)
-        ids = {record.id for record in given}
-        for talk in talks:
-            record = self._record(talk)
-            if record.id not in ids:
-                ids.add(record.id)
-                detail = f"{len(talk.claims)} turns"
-                yield make(record, self.name, talk.piece.document.id, detail)
+        made = (
+            make(
+                self._record(talk),
+                self.name,
+                talk.piece.document.id,
+                f"{len(talk.claims)} turns",
+            )
+            for talk in talks
+        )
+        yield from once(given, made)
 
     def _asked(self, pieces: Sequence[Piece]) -> list[_Talk]:
         """Ask for conversations, and keep of each the turns whose proof holds by code."""

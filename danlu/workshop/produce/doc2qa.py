@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 from danlu.errors import DanluError
 from danlu.generation.interface import Sampling
 from danlu.records import Message, Record
-from danlu.workshop.produce.common import Asking, Rejects, made_record
+from danlu.workshop.produce.common import Asking, Rejects, made_record, once
 from danlu.workshop.produce.documents import Piece, fates_of, pieces_of
 from danlu.workshop.produce.prompts import Prompts, language_of
 from danlu.workshop.produce.proof import Claim, claims_in, proof_fault, proved
@@ -77,12 +77,8 @@ class DocumentQuestions:
         found = self._verified(self._asked(pieces_of(given, self.chunk_characters)))
         progress(f"{self.name}: questions", len(found), len(found))
         yield from fates_of(given, self.keep_documents)
-        ids = {record.id for record in given}
-        for one in found:
-            record = self._record(one)
-            if record.id not in ids:
-                ids.add(record.id)
-                yield make(record, self.name, one.piece.document.id)
+        made = (make(self._record(one), self.name, one.piece.document.id) for one in found)
+        yield from once(given, made)
 
     def _asked(self, pieces: Sequence[Piece]) -> list[_Question]:
         """Ask for questions, and keep those whose proof holds by code."""

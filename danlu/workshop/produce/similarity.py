@@ -20,7 +20,7 @@ from danlu.records.record import TEXT_ROLE
 from danlu.records.source import check_task_type
 from danlu.workshop.likeness.rouge import rouge_l
 from danlu.workshop.likeness.text import fold
-from danlu.workshop.produce.common import Asking, Rejects, made_record, prompt_of
+from danlu.workshop.produce.common import Asking, Rejects, made_record, once, prompt_of
 from danlu.workshop.produce.expectation import words
 from danlu.workshop.produce.prompts import Prompts, language_of
 from danlu.workshop.produce.proof import CHECKING, is_yes, numbers_in
@@ -122,15 +122,15 @@ class SimilarityPairs:
         for record in given:
             used = record.id in texts and not self.keep_texts
             yield drop(record, "text used") if used else keep(record)
-        ids = {record.id for record in given}
-        for record in given:
-            if record.id not in texts:
-                continue
-            found = others[record.id] + self._easy(record, texts)
-            for new, kind in self._records(record, texts[record.id], found):
-                if new.id not in ids:
-                    ids.add(new.id)
-                    yield make(new, f"{self.name}: {kind}", record.id)
+        made = (
+            make(new, f"{self.name}: {kind}", record.id)
+            for record in given
+            if record.id in texts
+            for new, kind in self._records(
+                record, texts[record.id], others[record.id] + self._easy(record, texts)
+            )
+        )
+        yield from once(given, made)
 
     # Texts -------------------------------------------------------------------------------
 

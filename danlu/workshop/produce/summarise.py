@@ -11,7 +11,7 @@ from danlu.errors import DanluError
 from danlu.generation.interface import Sampling
 from danlu.records import Message, Record
 from danlu.workshop.produce.answer import problem_of
-from danlu.workshop.produce.common import Asking, Rejects, answer_message, made_record
+from danlu.workshop.produce.common import Asking, Rejects, answer_message, made_record, once
 from danlu.workshop.produce.documents import Piece, fates_of, pieces_of
 from danlu.workshop.produce.expectation import Expectation, words
 from danlu.workshop.produce.faithful import (
@@ -119,12 +119,8 @@ class Summaries:
         good = self._verified(self._answered(drafts))
         progress(f"{self.name}: summaries", len(good), len(drafts))
         yield from fates_of(given, self.keep_documents)
-        ids = {record.id for record in given}
-        for draft in good:
-            record = self._record(draft)
-            if record.id not in ids:
-                ids.add(record.id)
-                yield make(record, self.name, draft.piece.document.id)
+        made = (make(self._record(one), self.name, one.piece.document.id) for one in good)
+        yield from once(given, made)
 
     def _draft(self, piece: Piece, number: int) -> _Draft | None:
         """Draw length and phrasing; None if the piece is too short for any length."""

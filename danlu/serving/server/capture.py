@@ -1,0 +1,1 @@
+"""Conversations written down for the flywheel, if the server is told to; personal data masked."""

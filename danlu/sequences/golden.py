@@ -83,9 +83,7 @@ def make_golden(tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> l
     return found
 
 
-def write_golden(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate
-) -> None:
+def write_golden(folder: Path, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> None:
     """Keep golden prompts beside a model that is being saved."""
     prompts = [vars(one) for one in make_golden(tokenizer, template)]
     about = {"layout": LAYOUT, "stop_ids": list(template.stop_ids), "prompts": prompts}
@@ -113,9 +111,7 @@ def read_golden(folder: Path) -> tuple[list[Golden], list[int]]:
         ) from error
 
 
-def check_golden(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate
-) -> int:
+def check_golden(folder: Path, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> int:
     """Render the golden prompts of a saved model again, and compare.
 
     Returns:

@@ -120,7 +120,9 @@ class _Server:
 
         if body.stream:
             return self._stream(streamed(body, served, asked, self.settings.seconds, said))
-        found, answers = await self._wait(whole(body, served, asked, self.settings.seconds), request)
+        found, answers = await self._wait(
+            whole(body, served, asked, self.settings.seconds), request
+        )
         said(found["id"], answers)
         return JSONResponse(found)
 

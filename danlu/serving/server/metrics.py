@@ -26,16 +26,24 @@ class Metrics:
     def __init__(self, served: Sequence[Served]) -> None:
         self._registry = CollectorRegistry()
         self.requests = Counter(
-            "danlu_requests", "Requests, by route and status.", ["route", "status"],
+            "danlu_requests",
+            "Requests, by route and status.",
+            ["route", "status"],
             registry=self._registry,
         )
         self.seconds = Histogram(
-            "danlu_request_seconds", "Time from request to the end of the response.", ["route"],
-            buckets=WHOLE_S, registry=self._registry,
+            "danlu_request_seconds",
+            "Time from request to the end of the response.",
+            ["route"],
+            buckets=WHOLE_S,
+            registry=self._registry,
         )
         self.first = Histogram(
-            "danlu_first_byte_seconds", "Time from request to the response's first byte.",
-            ["route"], buckets=FIRST_S, registry=self._registry,
+            "danlu_first_byte_seconds",
+            "Time from request to the response's first byte.",
+            ["route"],
+            buckets=FIRST_S,
+            registry=self._registry,
         )
         self._registry.register(_Engines(served))
 

@@ -228,5 +228,3 @@ def _data_version(path: str) -> str:
 def _created(path: str) -> int:
     place = Path(path)
     return int(place.stat().st_mtime) if place.exists() else int(time.time())
-
-

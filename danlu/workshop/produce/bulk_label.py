@@ -169,7 +169,9 @@ class BulkLabel:
         """Learn, try, and answer the rest."""
         given = list(records)
         labelled = [one for one in given if label_of(one)]
-        rest = [one for one in given if not label_of(one) and _asks(one)]
+        # What has learned conversations answers no bare texts, nor the other way round.
+        forms = {one.is_text for one in labelled}
+        rest = [one for one in given if not label_of(one) and _asks(one) and one.is_text in forms]
         self._must_suffice(labelled, rest)
         drawn = draw(labelled[: self.first], self.held_out, self.seed, groups_of(NEAR))
         learned = [one for one in labelled if drawn.get(one.id) == "train"]

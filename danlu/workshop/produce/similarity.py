@@ -9,6 +9,7 @@ meaning, 1 not the same but on the same topic, 0 another topic.
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
@@ -122,12 +123,15 @@ class SimilarityPairs:
         for record in given:
             used = record.id in texts and not self.keep_texts
             yield drop(record, "text used") if used else keep(record)
+        by_language: dict[str, list[str]] = defaultdict(list)
+        for id_, text in texts.items():
+            by_language[language_of(text)].append(id_)
         made = (
             make(new, f"{self.name}: {kind}", record.id)
             for record in given
             if record.id in texts
             for new, kind in self._records(
-                record, texts[record.id], others[record.id] + self._easy(record, texts)
+                record, texts[record.id], others[record.id] + self._easy(record, texts, by_language)
             )
         )
         yield from once(given, made)
@@ -211,11 +215,12 @@ class SimilarityPairs:
                 kept[id_].append(one)
         return kept
 
-    def _easy(self, record: Record, texts: Mapping[str, str]) -> list[_Other]:
+    def _easy(
+        self, record: Record, texts: Mapping[str, str], by_language: Mapping[str, Sequence[str]]
+    ) -> list[_Other]:
         """Draw other texts of the same language that are unlike."""
         text = texts[record.id]
-        language = language_of(text)
-        ids = [id_ for id_, one in texts.items() if language_of(one) == language]
+        ids = by_language[language_of(text)]
         chance = random.Random(f"{self.seed}/{record.id}")
         found: list[_Other] = []
         for id_ in chance.sample(ids, min(len(ids), DRAWS + self.easy)):

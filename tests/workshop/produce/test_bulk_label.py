@@ -174,6 +174,12 @@ def test_texts_have_labels_in_a_column():
     assert last.record.messages == text(61).messages
 
 
+def test_what_has_learned_conversations_answers_no_texts():
+    text = Record("t", "maths/parity", (Message("text", question(61)),))
+    decisions = decided(maker(), *answered(0, 60), text, *questions(62, 63))
+    assert fates(decisions)[60:] == [("kept", ""), ("edited", "bulk-label")]
+
+
 def test_answers_that_can_be_said_in_many_ways_agree_by_their_words():
     given = [talk(str(n), question(n), f"The number {n} is a fine one", "a/b") for n in range(60)]
 

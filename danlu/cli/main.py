@@ -23,6 +23,7 @@ from danlu.cli import (
     quickstart,
     recipe,
     report,
+    serve,
     train,
     version,
 )
@@ -57,6 +58,7 @@ for _module in (
     classify,
     export,
     report,
+    serve,
     models,
     formats,
     recipe,

@@ -23,8 +23,8 @@ from danlu.errors import RecordError
 from danlu.flywheel.config import LogSection
 from danlu.flywheel.logs import Read, Reader, reader_of
 from danlu.flywheel.memory import Memory, Position
-from danlu.flywheel.privacy import mask_turn, mask_vote
 from danlu.records.capture import Feedback
+from danlu.workshop.privacy import mask_turn, mask_vote
 
 ROWS_TOGETHER = 1000
 FAULTS_TOLD = 5

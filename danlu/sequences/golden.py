@@ -162,11 +162,11 @@ def differences(
             f"the prompt for {asked!r} differs from character {place} on: it was {was!r}, and is "
             f"now {now!r}."
         )
-    for place, (was, now) in enumerate(zip_longest(golden.token_ids, token_ids)):
-        if was != now:
+    for place, (own, other) in enumerate(zip_longest(golden.token_ids, token_ids)):
+        if own != other:
             yield (
                 f"the prompt for {asked!r} differs from token {place} on: it was "
-                f"{_shown(tokenizer, was)}, and is now {_shown(tokenizer, now)}."
+                f"{_shown(tokenizer, own)}, and is now {_shown(tokenizer, other)}."
             )
             return
 

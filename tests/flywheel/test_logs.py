@@ -15,10 +15,10 @@ from danlu.errors import RecordError
 from danlu.flywheel.config import LogSection
 from danlu.flywheel.logs import reader_of
 from danlu.flywheel.memory import Memory, Position, voter_mark
-from danlu.flywheel.privacy import mask_turn
 from danlu.flywheel.pull import Pulled, pull
 from danlu.records import Message
 from danlu.records.capture import Feedback, Turn, Vote, encode_capture
+from danlu.workshop.privacy import mask_turn
 
 
 def turn(id_: str, question: str, answer: str = "x", **more: Any) -> Turn:

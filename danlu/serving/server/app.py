@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
@@ -32,6 +31,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 OPEN_ROUTES = ("/healthz", "/docs", "/openapi.json")
 """What may be asked without a key."""
+
+BODY_S = 30
+"""How long a client may take to send a request."""
 
 LEFT_CHECK_S = 0.25
 """How often is looked whether a client who waits for a whole answer is still there."""
@@ -188,15 +190,6 @@ class _Guard:
             return
         server, began = self._server, time.monotonic()
         status, first = 0, 0.0
-        read = 0
-
-        async def counted_receive() -> MutableMapping[str, Any]:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body") or b"")
-            if read > server.settings.body_bytes:
-                raise _too_large(server)
-            return message
 
         async def counted_send(message: MutableMapping[str, Any]) -> None:
             nonlocal status, first
@@ -209,11 +202,11 @@ class _Guard:
         server.under_way += 1
         try:
             self._check(scope)
-            await self._app(scope, counted_receive, counted_send)
+            await self._app(scope, await self._read(receive), counted_send)
         except ApiError as error:
             if status:
                 raise
-            await _api_error(None, error)(scope, receive, counted_send)
+            await _response(error)(scope, receive, counted_send)
         finally:
             server.under_way -= 1
             path = scope["path"]
@@ -222,6 +215,33 @@ class _Guard:
             server.metrics.seconds.labels(route).observe(time.monotonic() - began)
             if first:
                 server.metrics.first.labels(route).observe(first)
+
+    async def _read(self, receive: Receive) -> Receive:
+        """Read a request's body, so far as it may be, and return what gives it once more."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_S):
+                message = await receive()
+                while message["type"] == "http.request":
+                    body += message.get("body") or b""
+                    if len(body) > self._server.settings.body_bytes:
+                        raise _too_large(self._server)
+                    if not message.get("more_body"):
+                        break
+                    message = await receive()
+        except TimeoutError as error:
+            text = f"the request was not whole after {BODY_S} s."
+            raise ApiError(text, status=408, code="slow") from error
+        first = True
+
+        async def again() -> MutableMapping[str, Any]:
+            nonlocal first
+            if first and message["type"] == "http.request":
+                first = False
+                return {"type": "http.request", "body": bytes(body), "more_body": False}
+            return await receive() if message["type"] == "http.request" else message
+
+        return again
 
     def _check(self, scope: Scope) -> None:
         server, headers = self._server, dict(scope["headers"])
@@ -245,6 +265,9 @@ class _Guard:
                 status=429,
                 code="busy",
             )
+        if scope["method"] == "POST" and not _is_json(headers.get(b"content-type", b"")):
+            # A page of another site can send anything else without asking.
+            raise ApiError("send the header Content-Type: application/json.", status=415)
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > server.settings.body_bytes:
             raise _too_large(server)
@@ -261,6 +284,11 @@ _ROUTES = frozenset(
         "/v1/feedback",
     }
 )
+
+
+def _is_json(content_type: bytes) -> bool:
+    kind = content_type.partition(b";")[0].strip().lower()
+    return kind == b"application/json" or kind.endswith(b"+json")
 
 
 def _too_large(server: _Server) -> ApiError:
@@ -283,22 +311,28 @@ def _about(served: Served) -> dict[str, Any]:
     }
 
 
-def _api_error(_: Request | None, error: ApiError) -> JSONResponse:
+def _response(error: ApiError) -> JSONResponse:
     headers = {"retry-after": "1"} if error.status in (429, 503) else None
     return JSONResponse(error.body(), status_code=error.status, headers=headers)
 
 
-def _not_valid(request: Request, error: RequestValidationError) -> JSONResponse:
+# Asynchronous, all of them: others would be run in threads of their own.
+
+
+async def _api_error(_: Request, error: ApiError) -> JSONResponse:
+    return _response(error)
+
+
+async def _not_valid(_: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body")
     text = first["msg"].removeprefix("Value error, ")
     if first["type"] == "json_invalid":
-        text = f"the body is not JSON ({first.get('ctx', {}).get('error', text)})"
-    fault = ApiError(f"{place}: {text}" if place else text, param=place or None)
-    return _api_error(request, fault)
+        place, text = "", f"the body is not JSON ({first.get('ctx', {}).get('error', text)})."
+    return _response(ApiError(f"{place}: {text}" if place else text, param=place or None))
 
 
-def _http_error(request: Request, error: HTTPException) -> JSONResponse:
+async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     text = str(error.detail)
     if error.status_code == 404:
         text = f"there is nothing at {request.url.path}; the API is at /v1."
@@ -308,6 +342,5 @@ def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     return JSONResponse(fault.body(), status_code=error.status_code, headers=error.headers)
 
 
-def _fault(request: Request, error: Exception) -> JSONResponse:
-    kind = type(error).__name__
-    return _api_error(request, ApiError(f"a fault in the server ({kind}).", status=500))
+async def _fault(_: Request, error: Exception) -> JSONResponse:
+    return _response(ApiError(f"a fault in the server ({type(error).__name__}).", status=500))

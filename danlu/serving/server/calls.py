@@ -7,10 +7,10 @@ answer is read by the form that the model was taught, and no list of model famil
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from danlu.errors import TemplateError
@@ -148,7 +148,9 @@ def _form(answer: str, places: Sequence[tuple[int, int, str, str]]) -> CallForm:
     before, after = answer[:begin].rstrip(), answer[last[1] :].strip()
     if len(places) > 1:
         between = answer[end : last[0]].rstrip()
-        before = os.path.commonprefix([before[::-1], between[::-1]])[::-1]
+        same = (a == b for a, b in zip(reversed(before), reversed(between), strict=False))
+        length = len(list(takewhile(bool, same)))
+        before = before[len(before) - length :]
     else:
         before = before.rpartition("\n")[2]
     return CallForm(before.strip(), after, name_key, arguments_key)

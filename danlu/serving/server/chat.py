@@ -66,20 +66,20 @@ async def streamed(
     head = _head(request, served)
     if isinstance(request, ChatRequest):
         head["object"] = "chat.completion.chunk"
-    writer = _ChatStream(request, served, head) if isinstance(request, ChatRequest) else None
+    writer: _ChatStream | _TextStream
+    if isinstance(request, ChatRequest):
+        writer = _ChatStream(request, served, head)
+    else:
+        writer = _TextStream(request, served)
     answers = [Answer() for _ in asked.requests]
     try:
-        if writer is not None:
-            for number in range(len(answers)):
-                yield _event({**head, "choices": [_delta(number, {"role": "assistant"}, None)]})
+        for number in range(len(answers)):
+            for choice in writer.begin(number):
+                yield _event({**head, "choices": [choice]})
         async with pieces(asked, served, seconds) as coming:
             async for number, piece in coming:
                 answers[number].add(piece)
-                if writer is not None:
-                    chunks = writer.chunks(number, piece, answers[number])
-                else:
-                    chunks = _text_chunks(request, served, number, piece)
-                for choice in chunks:
+                for choice in writer.chunks(number, piece, answers[number]):
                     yield _event({**head, "choices": [choice]})
         if request.stream_options is not None and request.stream_options.include_usage:
             yield _event({**head, "choices": [], "usage": _usage(asked, answers)})
@@ -96,6 +96,10 @@ class _ChatStream:
         self._request, self._served, self._id = request, served, head["id"]
         self._form = served.calls if request.tools and request.tool_choice != "none" else None
         self._given: dict[int, int] = {}
+
+    def begin(self, number: int) -> list[dict[str, Any]]:
+        """Return what comes before an answer."""
+        return [_delta(number, {"role": "assistant"}, None)]
 
     def chunks(self, number: int, piece: Piece, answer: Answer) -> list[dict[str, Any]]:
         """Return what is new of an answer."""
@@ -134,6 +138,31 @@ class _ChatStream:
         ]
 
 
+class _TextStream:
+    """Turns pieces into chunks of the older completions."""
+
+    def __init__(self, request: CompletionRequest, served: Served) -> None:
+        self._request, self._served = request, served
+
+    def begin(self, _: int) -> list[dict[str, Any]]:
+        """Return nothing: an answer begins with its first piece."""
+        return []
+
+    def chunks(self, number: int, piece: Piece, _: Answer) -> list[dict[str, Any]]:
+        """Return what is new of an answer."""
+        if not (piece.text or piece.finish or piece.scores):
+            return []
+        wants = self._request.logprobs is not None
+        return [
+            {
+                "index": number,
+                "text": piece.text,
+                "finish_reason": piece.finish,
+                "logprobs": _old_logprobs(self._served, piece.scores) if wants else None,
+            }
+        ]
+
+
 def _before_call(text: str, mark: str) -> int:
     """Return up to where a text is certainly no part of a call that begins with a mark."""
     if not mark:
@@ -162,22 +191,6 @@ def _chat_choice(
         "finish_reason": finish,
         "logprobs": _logprobs(served, answer.scores) if request.logprobs else None,
     }
-
-
-def _text_chunks(
-    request: CompletionRequest, served: Served, number: int, piece: Piece
-) -> list[dict[str, Any]]:
-    if not (piece.text or piece.finish or piece.scores):
-        return []
-    wants = request.logprobs is not None
-    return [
-        {
-            "index": number,
-            "text": piece.text,
-            "finish_reason": piece.finish,
-            "logprobs": _old_logprobs(served, piece.scores) if wants else None,
-        }
-    ]
 
 
 def _head(request: ChatRequest | CompletionRequest, served: Served) -> dict[str, Any]:

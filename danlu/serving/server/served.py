@@ -1,4 +1,4 @@
-"""What a server offers: models by name, each with its template, its engine, and where it is from."""
+"""What a server offers: models by name, each with its template, its engine and its origin."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from danlu.generation.interface import Sampling
 from danlu.generation.local import TransformersGenerator
 from danlu.generation.rows import OneByOne, SideBySide, use_rows_attention
 from danlu.models.load import load_model, load_tokenizer, pick_device, pick_dtype
-from danlu.models.token_rows import ROWS_FILE
 from danlu.models.source import adapter_base, read_json, resolve, run_model
+from danlu.models.token_rows import ROWS_FILE
 from danlu.sequences.golden import check_golden
 from danlu.sequences.template import ChatTemplate
 from danlu.serving.server.calls import CallForm, call_form

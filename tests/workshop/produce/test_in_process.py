@@ -120,7 +120,7 @@ def makers(engine, brief):
         "constraints": Constraints(engine, each=2, sampling=brief),
         "doc2qa": DocumentQuestions(engine, questions=2, sampling=brief),
         "doc2conv": DocumentConversations(engine, turns=2, sampling=brief),
-        "summarise": Summaries(engine, lengths=(8,), sampling=brief, reasks=1),
+        "summarise": Summaries(engine, lengths=(7,), sampling=brief, reasks=1),
         "decompose": Decompose(engine, planning=brief, answering=brief),
         "similarity-pairs": SimilarityPairs(engine, sampling=brief),
     }

@@ -199,6 +199,27 @@ def opened(asked: Asked, store: Store, stage: str) -> Iterator[Engine]:
             note(f"spent: {told(spent, prices)}")
 
 
+@contextmanager
+def beside(engine: Engine, asked: Asked) -> Iterator[Engine]:
+    """Open an engine for another model while the block lasts: same cache, bar, pace and budget.
+
+    Raises:
+        DanluError: If the model is not there.
+    """
+    from danlu.workshop.produce.engine import Engine
+
+    with Engine(
+        _model(asked),
+        engine.cache,
+        pacing=engine.pacing,
+        on_failure=engine.on_failure,
+        ask_refused_again=engine.ask_refused_again,
+        tell=engine.tell,
+    ) as other:
+        other.purse = engine.purse
+        yield other
+
+
 def _model(asked: Asked) -> Model:
     if asked.url is None:
         from danlu.workshop.produce.in_process import InProcess

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from danlu.evaluation.contests import content_text, conversation_text
 from danlu.evaluation.judging.reading import Read
 from danlu.evaluation.schema import Failure, Item
 from danlu.generation.interface import Sampling
@@ -121,21 +122,6 @@ def _complain(judge: Judge, question: Question[T], reply: Reply, complaint: str)
     question.messages = (*question.messages[:-1], joined)
 
 
-def conversation_text(item: Item) -> str:
-    """Return the messages of an item as the judge reads them.
-
-    Example:
-        >>> said = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "2+2?"})
-        >>> print(conversation_text(Item(id="1", task_type="a/b", messages=said)))
-        [system]
-        Be brief.
-        <BLANKLINE>
-        [user]
-        2+2?
-    """
-    return "\n\n".join(f"[{m.get('role', '')}]\n{_content(m)}" for m in item.messages)
-
-
 def reference_text(item: Item) -> str:
     r"""Return what was expected as text: several right answers one below another; else JSON.
 
@@ -153,13 +139,5 @@ def reference_text(item: Item) -> str:
 
 def item_language(item: Item) -> Language:
     """Return the language that an item is judged in: that of what the user said last."""
-    users = [_content(m) for m in item.messages if m.get("role") == "user"]
-    return language_of(users[-1] if users else conversation_text(item))
-
-
-def _content(message: object) -> str:
-    content = message.get("content") if isinstance(message, dict) else None
-    if isinstance(content, str):
-        return content
-    rest = {k: v for k, v in message.items() if k != "role"} if isinstance(message, dict) else {}
-    return json.dumps(content if content is not None else rest, ensure_ascii=False)
+    users = [content_text(m) for m in item.messages if m.get("role") == "user"]
+    return language_of(users[-1] if users else conversation_text(item.messages))

@@ -11,16 +11,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, pvariance
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
-from danlu.errors import EvaluationError
+from danlu.evaluation.contests import Contest, answer_text, conversation_text
 from danlu.evaluation.judging.asking import (
     Judge,
     Question,
     ask_until_read,
-    conversation_text,
     item_language,
     reference_text,
 )
@@ -28,7 +27,7 @@ from danlu.evaluation.judging.fence import fence
 from danlu.evaluation.judging.plan import Plan
 from danlu.evaluation.judging.reading import Choice, read_verdict
 from danlu.evaluation.judging.scoring import LEAST_READ, check_repeats
-from danlu.evaluation.schema import AnswerRow, Failure, Item
+from danlu.evaluation.schema import Failure, Item
 from danlu.evaluation.statistics.calibration import Estimate
 from danlu.evaluation.statistics.preference import (
     LengthControlled,
@@ -40,20 +39,6 @@ from danlu.records.record import Message
 
 Winner = Literal["a", "b", "tie"]
 _WIN: dict[Winner, float] = {"a": 0.0, "tie": 0.5, "b": 1.0}
-
-
-class Contest(NamedTuple):
-    """Two answers to one item.
-
-    Attributes:
-        item: What was asked.
-        a: Of the earlier version.
-        b: Of the later.
-    """
-
-    item: Item
-    a: AnswerRow
-    b: AnswerRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,45 +134,6 @@ class Outcome:
     controlled: LengthControlled | None
 
 
-def contests(
-    items: Sequence[Item],
-    others: Sequence[Item],
-    a: Sequence[AnswerRow],
-    b: Sequence[AnswerRow],
-) -> list[Contest]:
-    """Pair the answers of two evaluations by item and sample, in the order of A's items.
-
-    Args:
-        items: What A was asked.
-        others: What B was asked.
-        a: A's answers.
-        b: B's answers.
-
-    Raises:
-        EvaluationError: If they share no item, or an item of one id is not the same.
-    """
-    same = {item.id: item for item in others}
-    of_a = {(row.item, row.sample): row for row in a}
-    of_b = {(row.item, row.sample): row for row in b}
-    found = []
-    for item in items:
-        other = same.get(item.id)
-        if other is None:
-            continue
-        if (item.task_type, item.messages) != (other.task_type, other.messages):
-            raise EvaluationError(
-                "is another prompt in each evaluation: they were made from other suites.",
-                where=f"item {item.id}",
-            )
-        samples = sorted(k for id_, k in of_a if id_ == item.id and (id_, k) in of_b)
-        found += [Contest(item, of_a[item.id, k], of_b[item.id, k]) for k in samples]
-    if not found:
-        raise EvaluationError(
-            "the two evaluations have no answered prompt in common; give two of one suite."
-        )
-    return found
-
-
 def judge_pairs(judge: Judge, plan: Plan, pairs: Sequence[Contest]) -> list[Judged]:
     """Judge each pair in both orders, as often as the judge repeats.
 
@@ -202,11 +148,14 @@ def judge_pairs(judge: Judge, plan: Plan, pairs: Sequence[Contest]) -> list[Judg
     check_repeats(judge)
     asked: dict[int, list[tuple[Question[Choice], Question[Choice]]]] = defaultdict(list)
     for place, pair in enumerate(pairs):
-        if pair.a.text is None or pair.b.text is None or pair.a.text == pair.b.text:
+        if pair.a.text is None or pair.b.text is None:
+            continue
+        a, b = answer_text(pair.a), answer_text(pair.b)
+        if a == b:
             continue
         language = item_language(pair.item)
-        forward = _messages(judge, plan, pair.item, pair.a.text, pair.b.text)
-        backward = _messages(judge, plan, pair.item, pair.b.text, pair.a.text)
+        forward = _messages(judge, plan, pair.item, a, b)
+        backward = _messages(judge, plan, pair.item, b, a)
         for repeat in range(judge.repeats):
             one: Question[Choice] = Question(forward, language, repeat)
             two: Question[Choice] = Question(backward, language, repeat)
@@ -261,7 +210,7 @@ def bias(judged: Sequence[Judged]) -> Bias:
 def _messages(judge: Judge, plan: Plan, item: Item, first: str, second: str) -> tuple[Message, ...]:
     language = item_language(item)
     reference = "" if judge.without_reference else reference_text(item)
-    texts = {"conversation": conversation_text(item), "first": first, "second": second}
+    texts = {"conversation": conversation_text(item.messages), "first": first, "second": second}
     fenced = fence(texts | ({"reference": reference} if reference else {}))
     criteria = [(name, one.question(language)) for name, one in plan.of_item(item).items()]
     return judge.prompts.render(

@@ -9,11 +9,11 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from danlu.errors import EvaluationError
+from danlu.evaluation.contests import conversation_text
 from danlu.evaluation.judging.asking import (
     Judge,
     Question,
     ask_until_read,
-    conversation_text,
     item_language,
     reference_text,
 )
@@ -101,7 +101,7 @@ def judge_answers(
                 rows[item.id, answer.sample, name] = _row(item, answer, PREFIX + name, None, why)
             continue
         for name, dimension in dimensions.items():
-            messages = _messages(judge, item, answer.text, name, dimension)
+            messages = _messages(judge, item, answer, name, dimension)
             for repeat in range(judge.repeats):
                 question: Question[float] = Question(messages, item_language(item), repeat)
                 asked.append(_Asked(item, answer, name, question))
@@ -118,11 +118,12 @@ def judge_answers(
 
 
 def _messages(
-    judge: Judge, item: Item, answer: str, name: str, dimension: Dimension
+    judge: Judge, item: Item, answer: AnswerRow, name: str, dimension: Dimension
 ) -> tuple[Message, ...]:
     language = item_language(item)
     reference = "" if judge.without_reference else reference_text(item)
-    texts = {"conversation": conversation_text(item), "answer": answer}
+    asked = conversation_text(answer.asked or item.messages)
+    texts = {"conversation": asked, "answer": answer.text or ""}
     fenced = fence(texts | ({"reference": reference} if reference else {}))
     return judge.prompts.render(
         "score",

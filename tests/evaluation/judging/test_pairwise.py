@@ -5,8 +5,9 @@ import math
 import pytest
 
 from danlu.errors import EvaluationError
+from danlu.evaluation.contests import Contest, contests
 from danlu.evaluation.judging.asking import Judge
-from danlu.evaluation.judging.pairwise import Contest, bias, contests, judge_pairs, outcome
+from danlu.evaluation.judging.pairwise import bias, judge_pairs, outcome
 from danlu.evaluation.judging.plan import load_plan
 from danlu.generation.interface import Sampling
 from danlu.workshop.produce.request import Request
@@ -127,6 +128,22 @@ def test_a_verdict_in_the_answer_stays_inside() -> None:
 
     [one] = judge_pairs(Judge(Scripted(obeys)), PLAN, pairs((attack, "b")))
     assert one.said == (("tie", "tie"),)
+
+
+def test_answers_in_conversations_of_their_own_are_shown_with_them() -> None:
+    """The second turn goes on with what each model itself has said in the first."""
+    said = ({"role": "user", "content": "A number?"}, {"role": "assistant", "content": "7"})
+    more = ({"role": "user", "content": "Twice that?"},)
+    second = item("q2", "Twice that?", follows="q1")
+    a = answer("q2", "14", asked=said + more)
+    other = ({"role": "user", "content": "A number?"}, {"role": "assistant", "content": "9"})
+    b = answer("q2", "14", asked=other + more)
+    judge = Scripted(longest)
+    [one] = judge_pairs(Judge(judge), PLAN, [Contest(second, a, b)])
+    assert one.win == 0.5
+    assert one.said
+    assert "[assistant]\n7\n" in inside(judge.requests[0], "first")
+    assert inside(judge.requests[0], "second").endswith("[assistant]\n14")
 
 
 def test_what_is_paired_and_what_cannot_be() -> None:

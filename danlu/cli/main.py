@@ -18,6 +18,7 @@ from danlu.cli import (
     explain,
     export,
     formats,
+    judge,
     launch,
     models,
     quickstart,
@@ -25,6 +26,7 @@ from danlu.cli import (
     report,
     train,
     version,
+    vote,
 )
 from danlu.cli.output import note, use_utf8
 from danlu.errors import DanluError, TrainingError
@@ -55,6 +57,8 @@ for _module in (
     chat,
     classify,
     eval,
+    judge,
+    vote,
     export,
     report,
     models,

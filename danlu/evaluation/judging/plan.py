@@ -14,11 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from danlu.config.strict_yaml import KeyPath, read_yaml
 from danlu.errors import EvaluationError, did_you_mean
 from danlu.evaluation.judging.reading import HIGHEST, LOWEST
-from danlu.evaluation.schema import Item
+from danlu.evaluation.schema import Item, TypeStakes
 from danlu.workshop.produce.prompts import Language
 
 SHIPPED = Path(__file__).parent / "plan.yaml"
 DEFAULT_USABLE_FROM = 6.5
+JUDGE = "judge"
+"""Name of the scorer, and of its settings in a suite."""
 
 
 class _Strict(BaseModel):
@@ -204,6 +206,36 @@ def load_plan(path: Path | str | None = None) -> Plan:
     return whole
 
 
+def with_suite(plan: Plan, task_types: Mapping[str, TypeStakes]) -> Plan:
+    """Lay over a plan what a suite says of its own task types: ``scorer: {judge: {...}}``.
+
+    Raises:
+        EvaluationError: If a suite's rule is wrong, or a scorer ``judge/NAME`` is of a dimension
+            that its task type is not judged by.
+    """
+    own: dict[str, Usable] = {}
+    for name, stakes in task_types.items():
+        settings = stakes.settings.get(JUDGE)
+        if settings:
+            try:
+                own[name] = Usable.model_validate(settings)
+            except ValidationError as error:
+                raise _plan_error(error, {}, Path(f"{name}: {JUDGE}"), Usable) from error
+    made = plan.model_copy(update={"task_types": {**own, **plan.task_types, **own}})
+    for name, rule in own.items():
+        _check_rule(made, name, rule, f"{name}: {JUDGE}")
+    for name, stakes in task_types.items():
+        for scorer in (stakes.scorer, *stakes.also):
+            dimension = scorer.removeprefix(f"{JUDGE}/")
+            if dimension != scorer and dimension not in made.rule(name).dimensions:
+                raise EvaluationError(
+                    f"the suite wants the score {scorer}, and the plan judges {name} by "
+                    f"{', '.join(made.rule(name).dimensions)}. Give it this dimension in a plan.",
+                    where=name,
+                )
+    return made
+
+
 def _read(path: Path) -> tuple[Plan, dict[KeyPath, str]]:
     try:
         text = path.read_text("utf-8")
@@ -218,15 +250,17 @@ def _read(path: Path) -> tuple[Plan, dict[KeyPath, str]]:
 
 
 def _plan_error(
-    error: ValidationError, lines: Mapping[KeyPath, str], path: Path
+    error: ValidationError,
+    lines: Mapping[KeyPath, str],
+    path: Path,
+    kind: type[BaseModel] = Plan,
 ) -> EvaluationError:
     first = error.errors(include_url=False)[0]
     loc: KeyPath = tuple(part for part in first["loc"] if isinstance(part, str | int))
     written = next((lines[loc[:k]] for k in range(len(loc), 0, -1) if loc[:k] in lines), path)
     said = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        kind: type[BaseModel] = Plan
-        if len(loc) > 2:
+        if kind is Plan and len(loc) > 2:
             kind = Dimension if loc[0] == "dimensions" else Usable
         said = f"unknown key.{did_you_mean(str(loc[-1]), kind.model_fields)}"
     return EvaluationError(f"{'.'.join(map(str, loc)) or 'plan'}: {said}", where=str(written))

@@ -18,14 +18,14 @@ from danlu.evaluation.judging.asking import (
     reference_text,
 )
 from danlu.evaluation.judging.fence import fence
-from danlu.evaluation.judging.plan import Dimension, Plan
+from danlu.evaluation.judging.plan import JUDGE, Dimension, Plan
 from danlu.evaluation.judging.reading import read_score
 from danlu.evaluation.schema import AnswerRow, Failure, Item, ScoredAnswer
 from danlu.records.record import Message
 
-USABILITY = "judge"
+USABILITY = JUDGE
 """Name of the scorer that says usable (1) or not (0)."""
-PREFIX = "judge/"
+PREFIX = f"{JUDGE}/"
 """Before a dimension's name in the name of its scorer."""
 LEAST_READ = 0.5
 """Share of the repeats that must be read; with fewer the score is missing."""

@@ -77,7 +77,7 @@ def paired(a: EvalDirectory, b: EvalDirectory, patterns: Sequence[str] = ()) -> 
         patterns: Of task types; none: all.
 
     Raises:
-        EvaluationError: If they have no answered prompt in common, or no task type fits.
+        EvaluationError: If no prompt is answered in both, or no task type fits.
     """
     items = chosen(a.items(), patterns)
     found = []
@@ -87,6 +87,11 @@ def paired(a: EvalDirectory, b: EvalDirectory, patterns: Sequence[str] = ()) -> 
         one, two = answer_key(answer_text(contest.a)), answer_key(answer_text(contest.b))
         asked = question_key(contest.item.messages)
         found.append(Paired(contest, one, two, Subject.of(asked, one, two)))
+    if not found:
+        raise EvaluationError(
+            "no prompt has an answer in both evaluations: there is nothing to compare.",
+            where=f"{a.path}, {b.path}",
+        )
     return found
 
 

@@ -133,9 +133,11 @@ def usable_of(labels: Mapping[str, str]) -> bool | None:
 def pair_outcomes(pairs: Sequence[Paired], labels: Labels) -> dict[str, Outcome]:
     """Return B's win rate by task type, and of all under the empty name.
 
-    Equal answers are ties; pairs without votes are missing.
+    Of the pairs that differ: equal answers are nobody's choice, and as long as not all others are
+    voted on, counting them as ties would draw the rate to one half. Pairs without votes are
+    missing.
     """
-    rows = [_judged(one, labels) for one in pairs]
+    rows = [_judged(one, labels) for one in pairs if one.a != one.b]
     return by_type(rows, lambda row: row.task_type, outcome)
 
 
@@ -226,7 +228,7 @@ def by_type(
 
 def _judged(one: Paired, labels: Labels) -> Judged:
     item, a, b = one.contest
-    win = 0.5 if one.a == one.b else None
+    win = None
     said: tuple[tuple[Winner | None, Winner | None], ...] = ()
     if one.subject in labels:
         win = win_of(labels[one.subject])

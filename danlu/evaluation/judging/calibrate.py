@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from danlu.evaluation.statistics.agreement import cohen_kappa
@@ -12,6 +12,7 @@ from danlu.evaluation.statistics.calibration import (
     prediction_powered_mean,
     rogan_gladen,
 )
+from danlu.evaluation.statistics.proportions import wilson
 
 K = TypeVar("K")
 LEAST_OF_EACH = 5
@@ -31,6 +32,8 @@ class Calibrated:
         caught: Of the answers that people call usable, how many the judge does, and of how many;
             None for scores.
         cleared: The same of unusable.
+        people: The share of usable among the labelled answers alone, with Wilson's interval; None
+            for scores. Where the judge is poor, it says more than the estimate.
         estimate: The share or mean, with its interval; None if the labels do not suffice.
         why: Why there is none.
     """
@@ -39,6 +42,7 @@ class Calibrated:
     agreement: float | None = None
     caught: tuple[int, int] | None = None
     cleared: tuple[int, int] | None = None
+    people: Estimate | None = None
     estimate: Estimate | None = None
     why: str = ""
 
@@ -60,15 +64,19 @@ def calibrated_share(judged: Mapping[K, bool], labels: Mapping[K, bool]) -> Cali
     usable = [judge for judge, people in both if people]
     unusable = [not judge for judge, people in both if not people]
     caught, cleared = (sum(usable), len(usable)), (sum(unusable), len(unusable))
-    made = Calibrated(len(both), _kappa(both), caught, cleared)
+    alone = None
+    if both:
+        low, high = wilson(len(usable), len(both))
+        alone = Estimate(len(usable) / len(both), float(low), float(high))
+    made = Calibrated(len(both), _kappa(both), caught, cleared, alone)
     if min(len(usable), len(unusable)) < LEAST_OF_EACH:
         why = f"people's labels: {len(usable)} usable, {len(unusable)} not; {LEAST_OF_EACH} needed"
-        return _with(made, why=f"{why} of each")
+        return replace(made, why=f"{why} of each")
     try:
         share = rogan_gladen(sum(judged.values()), len(judged), caught=caught, cleared=cleared)
     except ValueError as error:
-        return _with(made, why=str(error))
-    return _with(made, estimate=share)
+        return replace(made, why=str(error))
+    return replace(made, estimate=share)
 
 
 def calibrated_mean(judged: Mapping[K, float], labels: Mapping[K, float]) -> Calibrated:
@@ -117,7 +125,3 @@ def _kappa(both: Sequence[tuple[object, object]]) -> float | None:
         return cohen_kappa([str(one) for one, _ in both], [str(two) for _, two in both])
     except ValueError:  # one and the same label throughout: kappa is 0/0
         return None
-
-
-def _with(made: Calibrated, *, estimate: Estimate | None = None, why: str = "") -> Calibrated:
-    return Calibrated(made.labels, made.agreement, made.caught, made.cleared, estimate, why)

@@ -119,12 +119,13 @@ def estimate(of: Estimate, digits: int = 3) -> str:
 
 def calibrated(of: Calibrated, digits: int = 3) -> str:
     """Say what labels make of a judge's figure, or why nothing."""
+    alone = f"; of the labelled alone {estimate(of.people, digits)}" if of.people else ""
     if of.estimate is None:
-        return f"not known: {of.why}"
+        return f"not known: {of.why}{alone}"
     told = f"{estimate(of.estimate, digits)} by {of.labels} labels"
     if of.caught is not None and of.cleared is not None:
         told += (
             f"; the judge finds {of.caught[0]} of {of.caught[1]} usable and "
             f"{of.cleared[0]} of {of.cleared[1]} unusable ones"
         )
-    return told
+    return told + alone

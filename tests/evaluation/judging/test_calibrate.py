@@ -55,6 +55,8 @@ def test_too_few_labels_or_a_coin_are_said() -> None:
     judged = {k: k % 2 == 0 for k in range(100)}
     few = calibrated_share(judged, {1: True, 2: False, "absent": True})
     assert (few.labels, few.estimate) == (2, None)
+    assert few.people is not None
+    assert few.people.value == 0.5
     assert few.why == "people's labels: 1 usable, 1 not; 5 needed of each"
     coin = calibrated_share(judged, {k: k % 4 < 2 for k in range(40)})
     assert coin.estimate is None

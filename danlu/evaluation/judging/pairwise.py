@@ -119,7 +119,7 @@ class Outcome:
         ties: Neither.
         losses: Of B.
         equal: Pairs of equal answers, among the ties.
-        missing: Pairs without a verdict, not among ``pairs``.
+        missing: Prompts without a verdict on any of their samples, not among ``pairs``.
         rate: Share of wins, a tie half a win.
         controlled: The same were both equally long; None with fewer than two pairs.
     """
@@ -179,8 +179,8 @@ def outcome(judged: Sequence[Judged]) -> Outcome:
         wins=int((wins == 1).sum()),
         ties=int((wins == 0.5).sum()),
         losses=int((wins == 0).sum()),
-        equal=sum(not one.said for one in there),
-        missing=len(judged) - len(there),
+        equal=sum(not any(one.said for one in of) for of in by_item.values()),
+        missing=len({one.item for one in judged}) - len(by_item),
         rate=win_rate(wins, clusters) if len(wins) else None,
         controlled=length_controlled(wins, longer, clusters=clusters) if len(wins) > 1 else None,
     )

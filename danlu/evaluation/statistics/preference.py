@@ -70,7 +70,10 @@ def win_rate(
     found = numbers("wins", wins)
     if not np.isin(found, (0, 0.5, 1)).all():
         raise ValueError("a pair is won (1), lost (0) or a tie (0.5)")
-    if clusters is not None and 1 < len(np.unique(clusters)) < len(found):
+    groups = len(found) if clusters is None else len(np.unique(clusters))
+    if 1 == groups < len(found):  # how much clusters differ cannot be seen from one
+        return Estimate(float(found.mean()), 0.0, 1.0)
+    if groups < len(found):
         of = cluster_sums(found, clusters)
         means = bootstrap_means(of, RESAMPLES, rng or np.random.default_rng(0))
         low, high = bootstrap_interval(means, of, confidence=confidence)
@@ -150,7 +153,7 @@ def _firth(x: Floats, y: Floats, clusters: NDArray[Any] | None) -> tuple[Floats,
     many = len(scores)
     middle = scores.T @ scores * (many / max(many - x.shape[1], 1))
     robust = inverse @ middle @ inverse
-    few = min(y.sum(), (1 - y).sum()) < FEW
+    few = min(y.sum(), (1 - y).sum(), many) < FEW
     return beta, np.maximum(robust, inverse) if few else robust
 
 

@@ -92,17 +92,26 @@ class EvalStore:
             session.commit()
 
     def upsert(
-        self, session: Session, table: type[Base], keys: Sequence[str], row: Mapping[str, Any]
+        self,
+        session: Session,
+        table: type[Base],
+        keys: Sequence[str],
+        rows: Sequence[Mapping[str, Any]],
     ) -> None:
-        """Write a row, in place of the one with the same keys."""
+        """Write rows, each in place of the one with the same keys."""
+        if not rows:
+            return
         if self._engine.dialect.name == "postgresql":
             from sqlalchemy.dialects.postgresql import insert
         else:
             from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
 
-        rest = {name: value for name, value in row.items() if name not in keys}
-        made = insert(table).values(**row)
-        session.execute(made.on_conflict_do_update(index_elements=list(keys), set_=rest))
+        made = insert(table)
+        rest = {name: made.excluded[name] for name in rows[0] if name not in keys}
+        written = made.on_conflict_do_update(index_elements=list(keys), set_=rest)
+        # Of equal keys the last one: PostgreSQL refuses to write a row twice in one statement.
+        last = {tuple(row[key] for key in keys): dict(row) for row in rows}
+        session.execute(written, list(last.values()))
 
     @contextmanager
     def _session(self, engine: Engine) -> Iterator[Session]:
@@ -134,7 +143,7 @@ class EvalStore:
                 # Checked again: another process may have made them meanwhile.
                 Base.metadata.create_all(session.connection())
                 row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
-                self.upsert(session, AboutRow, ["name"], row)
+                self.upsert(session, AboutRow, ["name"], [row])
         with self.reading() as session:
             about = session.get(AboutRow, "schema_version")
         found = about.value if about else "unknown"

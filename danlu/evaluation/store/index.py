@@ -56,8 +56,7 @@ def index(store: EvalStore, directories: Iterable[EvalDirectory]) -> int:
             }
         )
     with store.writing() as session:
-        for row in rows:
-            store.upsert(session, EvaluationRow, ["path"], row)
+        store.upsert(session, EvaluationRow, ["path"], rows)
     return len(rows)
 
 

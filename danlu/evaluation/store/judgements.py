@@ -33,15 +33,13 @@ def keep(store: EvalStore, judgements: Iterable[Judgement]) -> int:
     """Write judgements, in place of earlier ones of the same judge on the same; return how many."""
     from danlu.evaluation.store.tables import JudgementRow, now
 
-    many = 0
+    rows = [
+        asdict(one) | {"why": _plain(one.why), "sources": list(one.sources), "at": now()}
+        for one in judgements
+    ]
     with store.writing() as session:
-        for one in judgements:
-            row = asdict(one) | {"sources": list(one.sources), "at": now()}
-            # PostgreSQL takes no NUL, SQLite no half of a surrogate pair.
-            row["why"] = one.why.replace("\0", "").encode("utf-8", "replace").decode()
-            store.upsert(session, JudgementRow, KEYS, row)
-            many += 1
-    return many
+        store.upsert(session, JudgementRow, KEYS, rows)
+    return len(rows)
 
 
 def judgements(store: EvalStore, *, judge: str | None = None) -> list[Judgement]:
@@ -59,3 +57,8 @@ def judgements(store: EvalStore, *, judge: str | None = None) -> list[Judgement]
             Judgement(**{name: getattr(row, name) for name in names}, sources=tuple(row.sources))
             for row in session.scalars(asked)
         ]
+
+
+def _plain(text: str) -> str:
+    """Return text that every database takes: PostgreSQL no NUL, SQLite no half of a pair."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()

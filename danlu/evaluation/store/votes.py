@@ -80,7 +80,7 @@ def cast(store: EvalStore, vote: Vote) -> None:
         "at": now(),
     }
     with store.writing() as session:
-        store.upsert(session, VoteRow, ["voter", *Subject._fields], row)
+        store.upsert(session, VoteRow, ["voter", *Subject._fields], [row])
 
 
 def take_back(store: EvalStore, voter: str, subject: Subject) -> bool:

@@ -26,6 +26,7 @@ def test_pairs_that_share_a_document_tell_less() -> None:
     assert together.value == alone.value == pytest.approx(0.7)
     assert together.high - together.low > 2 * (alone.high - alone.low)
     assert win_rate(wins, np.arange(80)) == alone
+    assert win_rate(wins, np.zeros(80)) == (pytest.approx(0.7), 0, 1)
 
 
 @pytest.mark.parametrize("wins", [[], [0.25], [None]])

@@ -73,7 +73,7 @@ def win_rate(
     groups = len(found) if clusters is None else len(np.unique(clusters))
     if 1 == groups < len(found):  # how much clusters differ cannot be seen from one
         return Estimate(float(found.mean()), 0.0, 1.0)
-    if groups < len(found):
+    if clusters is not None and groups < len(found):
         of = cluster_sums(found, clusters)
         means = bootstrap_means(of, RESAMPLES, rng or np.random.default_rng(0))
         low, high = bootstrap_interval(means, of, confidence=confidence)

@@ -114,6 +114,7 @@ class TransformersGenerator:
         Raises:
             ModelError: If a prompt is empty, or longer than the model's context.
         """
+<<<<<<< HEAD
         found = dict(self.answer_each(prompts, sampling, seeds=seeds))
         return [found[place] for place in range(len(prompts))]
 
@@ -139,6 +140,11 @@ class TransformersGenerator:
         budgets = [self._budget(prompt, sampling) for prompt in prompts]
         if limits is not None:
             budgets = [min(pair) for pair in zip(budgets, limits, strict=True)]
+=======
+        budgets = [self.budget(prompt, sampling) for prompt in prompts]
+        answers: list[list[int]] = [[] for _ in prompts]
+        logprobs: list[list[float]] = [[] for _ in prompts]
+>>>>>>> origin/main
         stop_ids = self.stop_ids
         for batch in self._batches(prompts, budgets):
             answers: list[list[int]] = [[] for _ in batch]
@@ -154,6 +160,7 @@ class TransformersGenerator:
                 )
                 for step in steps:
                     for row, logprob in zip(step.rows, step.logprobs, strict=False):
+<<<<<<< HEAD
                         logprobs[row].append(logprob)
                     for row, token_id in zip(step.rows, step.token_ids, strict=True):
                         answers[row].append(token_id)
@@ -173,6 +180,18 @@ class TransformersGenerator:
             logprobs=tuple(logprobs) if sampling.logprobs else None,
             finished=answer[-1] in stop_ids,
         )
+=======
+                        logprobs[batch[row]].append(logprob)
+        return [
+            Completion(
+                text=self.text_of(_without_stop(answer, stop_ids)),
+                token_ids=tuple(answer),
+                logprobs=tuple(scores) if sampling.logprobs else None,
+                finished=answer[-1] in stop_ids,
+            )
+            for answer, scores in zip(answers, logprobs, strict=True)
+        ]
+>>>>>>> origin/main
 
     def stream(self, conversation: Conversation, sampling: Sampling) -> Generator[str, None, None]:
         """Yield an answer piece by piece, as its tokens are drawn.
@@ -184,9 +203,9 @@ class TransformersGenerator:
             ModelError: If the prompt is longer than the model's context.
         """
         prompt = self.encode(conversation)
-        budget = self._budget(prompt, sampling)
+        budget = self.budget(prompt, sampling)
         stop_ids = self.stop_ids
-        text = TextStream(self._text)
+        text = TextStream(self.text_of)
         with answering(self.model):
             for step in decode(
                 self.model,
@@ -201,14 +220,15 @@ class TransformersGenerator:
         if piece := text.finish():
             yield piece
 
-    def _text(self, token_ids: Sequence[int]) -> str:
+    def text_of(self, token_ids: Sequence[int]) -> str:
+        """Return the text of an answer's tokens, without special ones."""
         text = self.tokenizer.decode(
             list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         assert isinstance(text, str)
         return text
 
-    def _budget(self, prompt: Sequence[int], sampling: Sampling) -> int:
+    def budget(self, prompt: Sequence[int], sampling: Sampling) -> int:
         """Return how many tokens the answer may have within the model's context."""
         if not prompt:
             raise ModelError("the prompt has no tokens; there is nothing to answer.")

@@ -114,7 +114,6 @@ class TransformersGenerator:
         Raises:
             ModelError: If a prompt is empty, or longer than the model's context.
         """
-<<<<<<< HEAD
         found = dict(self.answer_each(prompts, sampling, seeds=seeds))
         return [found[place] for place in range(len(prompts))]
 
@@ -137,14 +136,9 @@ class TransformersGenerator:
         Raises:
             ModelError: If a prompt is empty, or longer than the model's context.
         """
-        budgets = [self._budget(prompt, sampling) for prompt in prompts]
+        budgets = [self.budget(prompt, sampling) for prompt in prompts]
         if limits is not None:
             budgets = [min(pair) for pair in zip(budgets, limits, strict=True)]
-=======
-        budgets = [self.budget(prompt, sampling) for prompt in prompts]
-        answers: list[list[int]] = [[] for _ in prompts]
-        logprobs: list[list[float]] = [[] for _ in prompts]
->>>>>>> origin/main
         stop_ids = self.stop_ids
         for batch in self._batches(prompts, budgets):
             answers: list[list[int]] = [[] for _ in batch]
@@ -160,7 +154,6 @@ class TransformersGenerator:
                 )
                 for step in steps:
                     for row, logprob in zip(step.rows, step.logprobs, strict=False):
-<<<<<<< HEAD
                         logprobs[row].append(logprob)
                     for row, token_id in zip(step.rows, step.token_ids, strict=True):
                         answers[row].append(token_id)
@@ -175,23 +168,11 @@ class TransformersGenerator:
     ) -> Completion:
         stop_ids = self.stop_ids
         return Completion(
-            text=self._text(_without_stop(answer, stop_ids)),
+            text=self.text_of(_without_stop(answer, stop_ids)),
             token_ids=tuple(answer),
             logprobs=tuple(logprobs) if sampling.logprobs else None,
             finished=answer[-1] in stop_ids,
         )
-=======
-                        logprobs[batch[row]].append(logprob)
-        return [
-            Completion(
-                text=self.text_of(_without_stop(answer, stop_ids)),
-                token_ids=tuple(answer),
-                logprobs=tuple(scores) if sampling.logprobs else None,
-                finished=answer[-1] in stop_ids,
-            )
-            for answer, scores in zip(answers, logprobs, strict=True)
-        ]
->>>>>>> origin/main
 
     def stream(self, conversation: Conversation, sampling: Sampling) -> Generator[str, None, None]:
         """Yield an answer piece by piece, as its tokens are drawn.

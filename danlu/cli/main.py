@@ -19,6 +19,7 @@ from danlu.cli import (
     export,
     flywheel,
     formats,
+    judge,
     launch,
     models,
     quickstart,
@@ -27,6 +28,7 @@ from danlu.cli import (
     serve,
     train,
     version,
+    vote,
 )
 from danlu.cli.output import note, use_utf8
 from danlu.errors import DanluError, TrainingError
@@ -58,6 +60,8 @@ for _module in (
     chat,
     classify,
     eval,
+    judge,
+    vote,
     export,
     report,
     serve,

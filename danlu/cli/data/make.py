@@ -352,7 +352,7 @@ def make_version(
 
     opened_store = open_store(store)
     parent = as_version(opened_store, data)
-    with opened(asked, opened_store, "asking") as engine:
+    with opened(asked, opened_store.path, "asking") as engine:
         operation: Any = maker(engine)
         version = opened_store.apply(operation, parent, name=name)
     tell_version(version, name, as_json)

@@ -169,6 +169,7 @@ def _optimizer_step(loop: Loop, totals: ChannelTotals) -> tuple[float, float, in
             loss = sums.loss * (accelerator.num_processes / divisor)
             accelerator.backward(loss)
         totals.add(sums)
+        del sums, loss
     limit = settings.max_grad_norm or float("inf")
     grad_norm = clip_gradients(accelerator, loop.parameters.values(), limit)
     if not np.isfinite(grad_norm):

@@ -13,6 +13,7 @@ from danlu.config import recipe_text as as_text
 from danlu.config.recipe import WITH_ROLLOUTS, WITH_TEACHER, Recipe
 from danlu.errors import TrainingError
 from danlu.models.adapters import has_adapter
+from danlu.models.gradients import gradients_in_place
 from danlu.models.load import pick_dtype
 from danlu.models.save import save_model
 from danlu.runs import (
@@ -33,6 +34,7 @@ from danlu.training.devices import (
     launched_processes,
     make_accelerator,
     settle,
+    strategy,
     with_whole_layers,
 )
 from danlu.training.gathering import make_whole
@@ -262,6 +264,9 @@ def _run(loop: Loop, notes: Notes, practice: Practice | None) -> bool:
         loop.watchers.append(start_trackers(loop.recipe, loop.accelerator, done))
         notes.say(f"tracked by {', '.join(trackers)}")
     with ExitStack() as stack:
+        alone = strategy(loop.accelerator) == "none"
+        if loop.recipe.tuning.method == "full" and alone and loop.accelerator.device.type == "cpu":
+            stack.enter_context(gradients_in_place(loop.parameters.values()))
         loop.should_stop = stack.enter_context(stop_asked(notes))
         if notes.show:
             display = TrainingProgress(loop.total_steps, done, notes.console)

@@ -19,6 +19,7 @@ from typing import Any
 from torch import nn
 
 from danlu.models.fused.attention import FusedAttention
+from danlu.models.fused.embedding import FusedEmbedding
 from danlu.models.fused.mlp import FusedMlp
 from danlu.models.fused.norm import FusedNorm
 from danlu.models.fused.projection import FusedProjection
@@ -28,6 +29,7 @@ PARTS: tuple[Callable[[nn.Module], Any | None], ...] = (
     FusedNorm.of,
     FusedMlp.of,
     FusedAttention.of,
+    FusedEmbedding.of,
 )
 
 

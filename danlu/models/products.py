@@ -11,6 +11,7 @@ Shapes: T rows, K inputs, N outputs.
 
 from __future__ import annotations
 
+import os
 from functools import cache
 
 import torch
@@ -18,6 +19,11 @@ from torch import Tensor
 
 LEAST_SIZE = 2**13
 """Entries of ``x`` below which the call itself is most of the time, and MKL's is shorter."""
+
+KEPT_KERNELS = 48
+"""oneDNN makes and keeps code for each shape, and every pack has another number of tokens: 7 MB a
+pack for the built-in model, up to oneDNN's own limit of 1,024 shapes. A pack needs 12, with LoRA
+22."""
 
 
 def product(x_TK: Tensor, weight_NK: Tensor) -> Tensor:
@@ -68,6 +74,8 @@ def takes_onednn(x_TK: Tensor) -> bool:
 
 @cache
 def _has_onednn() -> bool:
+    # Read by oneDNN at its first product.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KEPT_KERNELS))
     return (
         torch.backends.mkldnn.is_available()
         and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")

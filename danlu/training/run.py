@@ -41,6 +41,7 @@ from danlu.training.gathering import make_whole
 from danlu.training.loop import Loop, run_loop
 from danlu.training.memory import peak_bytes
 from danlu.training.notes import Notes
+from danlu.training.optimizer import begin_moments
 from danlu.training.practice import Practice
 from danlu.training.progress import TrainingProgress
 from danlu.training.reinforce import run_reinforce
@@ -264,14 +265,21 @@ def _run(loop: Loop, notes: Notes, practice: Practice | None) -> bool:
         loop.watchers.append(start_trackers(loop.recipe, loop.accelerator, done))
         notes.say(f"tracked by {', '.join(trackers)}")
     with ExitStack() as stack:
-        alone = strategy(loop.accelerator) == "none"
-        if loop.recipe.tuning.method == "full" and alone and loop.accelerator.device.type == "cpu":
+        if _fills_memory(loop):
+            begin_moments(loop.optimizer)
             stack.enter_context(gradients_in_place(loop.parameters.values()))
         loop.should_stop = stack.enter_context(stop_asked(notes))
         if notes.show:
             display = TrainingProgress(loop.total_steps, done, notes.console)
             loop.watchers.append(stack.enter_context(display.showing()))
         return run_loop(loop) if practice is None else run_reinforce(loop, practice)
+
+
+def _fills_memory(loop: Loop) -> bool:
+    """Whether gradients and moments are as large as the model, and lie in this process alone."""
+    accelerator = loop.accelerator
+    alone = accelerator.device.type == "cpu" and strategy(accelerator) == "none"
+    return alone and loop.recipe.tuning.method == "full"
 
 
 def _resolved(ready: Setup, loop: Loop) -> Resolved:

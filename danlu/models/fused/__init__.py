@@ -4,7 +4,7 @@ What dominates a small model's training beside the matrix products is memory tra
 adapter's output in two passes over a tensor as wide as the layer's, a gated MLP keeps four
 tensors of its inner width for the backward pass where two suffice, a norm keeps two of the model's
 width where its input suffices. Each part is written here as one function with its own backward
-pass, over the products of ``danlu.models.products``.
+pass, over the products of ``danlu.models.products``. The embedding is one for its gradient alone.
 
 A part replaces a module's ``forward`` and nothing else. It asks at each call whether the module is
 still what it was (adapters may be switched off or merged) and otherwise calls the module's own

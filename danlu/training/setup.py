@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PACK_TOKENS_CPU, PACK_TOKENS_GPU = 1024, 8192
+PACK_TOKENS_FULL = 768
+"""On the CPU where all weights move: memory is short there, and a pack's own costs are small."""
 
 
 @dataclass(frozen=True)
@@ -313,5 +315,7 @@ def _model(
 
 def pack_tokens(recipe: Recipe, device: torch.device) -> int:
     """Return how many unique tokens are computed at a time, by a process or by a group of them."""
-    default = PACK_TOKENS_CPU if device.type == "cpu" else PACK_TOKENS_GPU
+    default = PACK_TOKENS_GPU
+    if device.type == "cpu":
+        default = PACK_TOKENS_FULL if recipe.tuning.method == "full" else PACK_TOKENS_CPU
     return recipe.training.pack_tokens or default * recipe.devices.context_parallel

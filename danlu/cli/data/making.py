@@ -192,7 +192,7 @@ def _asking(asked: Asked | None, store: Store) -> Any:
         if asked is not None and asked.url:
             raise typer.BadParameter("name the model at the endpoint", param_hint="--model")
         return nullcontext(None)
-    return opened(asked, store, "asking")
+    return opened(asked, store.path, "asking")
 
 
 def _progress(asking: Asking | None) -> Any:

@@ -16,10 +16,11 @@ from bench.cases import (
     OPTIONS,
     PREPARE,
     ROWS,
+    SERVING,
     PeerSetting,
 )
 
-NAMES = (PREPARE, NOVELTY, NEAR, CHECK, ANSWERING, OPTIONS, *(case.name for case in CASES))
+NAMES = (PREPARE, NOVELTY, NEAR, CHECK, ANSWERING, OPTIONS, SERVING, *(case.name for case in CASES))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
     chosen = given.names or NAMES
 
-    from bench import checking, evaluating, preparing, training, workshop
+    from bench import checking, evaluating, preparing, serving, training, workshop
     from bench.table import print_table
 
     def say(text: str) -> None:
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str]) -> None:
         results.append(evaluating.measure_answering(say))
     if OPTIONS in chosen:
         results.append(evaluating.measure_options(say))
+    if SERVING in chosen:
+        results.append(serving.measure_serving(say))
     for case in CASES:
         if case.name not in chosen:
             continue

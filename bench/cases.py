@@ -191,3 +191,8 @@ OPTIONS, OPTIONS_QUESTIONS, OPTIONS_GOAL = "options", 10, 3.0
 """Questions with four options, and the speed over rows, at least."""
 LOGPROB_TOLERANCE = 1e-3
 """Largest difference of an option's log-probability from that of its row, in nats."""
+
+SERVING, SERVING_CHATS, SERVING_TOKENS, SERVING_GOAL = "serving", 16, 64, 3.0
+"""Chats at a time, the longest answer in tokens, and the speed over one at a time, at least."""
+SERVING_READY_S = 15.0
+"""Seconds from the command to the first request that is taken, at most."""

@@ -28,6 +28,7 @@ from bench.cases import (
     PEERS,
     PREPARE,
     ROWS,
+    SERVING,
     PeerSetting,
 )
 from bench.child import Job
@@ -90,7 +91,7 @@ def test_cases_hold_what_was_asked_for() -> None:
         "reward-lists": (2.5, None, None, "lora"),
         "grpo-update": (2.5, None, None, "lora"),
     }
-    assert (PREPARE, NOVELTY, NEAR, CHECK, ANSWERING, OPTIONS, *goals) == NAMES
+    assert (PREPARE, NOVELTY, NEAR, CHECK, ANSWERING, OPTIONS, SERVING, *goals) == NAMES
     assert ANSWERING_GOAL == OPTIONS_GOAL == 3.0
     for case in CASES:
         assert case.peers == ((ROWS,) if case.data == "letters" else PEERS)

@@ -13,6 +13,7 @@ import typer
 from danlu.cli import (
     chat,
     classify,
+    compare,
     data,
     explain,
     export,
@@ -53,6 +54,7 @@ for _module in (
     data,
     chat,
     classify,
+    compare,
     export,
     report,
     models,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from danlu.evaluation.comparison import Node, Verdict
 from danlu.evaluation.differing import Differing, differing
+from danlu.evaluation.fluctuation import Finding
 from danlu.evaluation.schema import Evaluation
 from danlu.evaluation.show import DATA_COLUMNS, data_cells, reference_text, walk
 from danlu.runs.wording import filters
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from danlu.evaluation.causes import Explanation
     from danlu.evaluation.compared import Case, Compared
+    from danlu.evaluation.fluctuate import PromptAnswers
+    from danlu.evaluation.fluctuation import Fluctuation
+    from danlu.evaluation.gate import Gate
 
 CLASSES = {
     Verdict.BETTER: "better",
@@ -117,6 +121,91 @@ def comparison_page(compared: Compared) -> str:
             ("Regressions", len(compared.comparison.regressions), _cases(compared.regressions)),
             ("Improvements", len(compared.comparison.improvements), _cases(compared.improvements)),
         ],
+    )
+
+
+def gate_page(
+    found: Gate, a: Evaluation, b: Evaluation, paths: tuple[str, str], codes: Mapping[int, str]
+) -> str:
+    """Return the page of a gate.
+
+    Args:
+        found: Its answer.
+        a: Evaluation of the version in use.
+        b: Of the other.
+        paths: Of both folders.
+        codes: Exit codes of the command, and what they mean.
+    """
+    scales = [1.0 if row.kind != "text" else 5.0 for row in found.rows]  # 0.02 bits as 0.1 points
+    ends = [
+        scale * abs(end)
+        for row, scale in zip(found.rows, scales, strict=True)
+        for end in (row.low, row.high, row.margin)
+        if end is not None
+    ]
+    reach = max([0.05, *ends]) * 1.05
+    rows = []
+    for row, scale in zip(found.rows, scales, strict=True):
+        drawn = None
+        if row.low is not None and row.high is not None:
+            ends = [scale * value for value in (row.low, row.difference, row.high)]
+            if row.kind == "text":  # less is better: turned, so that gains lie to the right
+                ends = [-value for value in reversed(ends)]
+            drawn = bar(*ends, reach, scale * row.margin)
+        rows.append((row, drawn))
+    return render(
+        "gate.html",
+        title=f"{title_of(a)} → {title_of(b)}",
+        gate=found,
+        a=a,
+        b=b,
+        paths=paths,
+        rows=rows,
+        codes=list(codes.items()),
+    )
+
+
+def fluctuation_page(
+    found: Fluctuation,
+    a: Evaluation,
+    b: Evaluation,
+    paths: tuple[str, str],
+    answers: Mapping[str, PromptAnswers],
+    notes: Sequence[str] = (),
+) -> str:
+    """Return the page of regressions asked again.
+
+    Args:
+        found: What it has shown.
+        a: The earlier version's evaluation.
+        b: The later's.
+        paths: Of both folders.
+        answers: What was asked and answered, by prompt.
+        notes: What a reader must know beside.
+    """
+    styles = {Finding.REAL: "real", Finding.NOISE: "noise", Finding.FEW: "few"}
+    rows = [
+        (one, bar(one.low, one.difference, one.high, 1.0), styles[one.finding])
+        for one in found.prompts
+    ]
+    cases = []
+    for one in found.prompts:
+        of = answers[one.prompt]
+        sides = [("A", one.a, of.a), ("B", one.b, of.b)]
+        reference = "" if of.reference is None else reference_text(of.reference)
+        cases.append((one, cut(of.asked), cut(reference), sides))
+    return render(
+        "fluctuate.html",
+        title=f"{title_of(a)} → {title_of(b)}",
+        found=found,
+        finding=styles[found.regressions.finding],
+        a=a,
+        b=b,
+        paths=paths,
+        notes=notes,
+        task_types=sorted({one.task_type for one in found.prompts}),
+        rows=rows,
+        cases=cases,
     )
 
 

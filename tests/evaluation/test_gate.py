@@ -135,7 +135,7 @@ def worlds(rng: np.random.Generator, loss: float) -> list[Gate]:
             for k, right in enumerate(rng.random(300) < share)
         ]
 
-    pairs = [ScoredPair("s", rows(0.7), rows(0.7 - loss), stakes) for _ in range(25)]
+    pairs = [ScoredPair("s", rows(0.7), rows(0.7 - loss), stakes) for _ in range(12)]
     return [gate(pair, settings=CompareSettings(resamples=100)) for pair in pairs]
 
 
@@ -143,7 +143,7 @@ def test_a_loss_of_exactly_the_margin_passes_and_fails_rarely() -> None:
     """At the margin a row passes with 2.5 %; that any of ten fails has 2.5 % together."""
     found = worlds(np.random.default_rng(3), 0.1)
     passed = np.mean([row.outcome is NonInferiority.PASS for one in found for row in one.rows])
-    assert 0.004 <= passed <= 0.055
+    assert passed <= 0.067  # of 120; 3 are expected, more than 8 have a chance of 0.3 %
     assert not any(one.outcome is NonInferiority.PASS for one in found)
     assert sum(one.outcome is NonInferiority.FAIL for one in found) <= 3
 

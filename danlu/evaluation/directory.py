@@ -56,8 +56,7 @@ class EvalDirectory:
         made = cls(Path(path))
         if made.path.exists() and (not made.path.is_dir() or _has_files(made.path)):
             raise EvaluationError(
-                "something is there already; give the evaluation another --name, or go on with it "
-                "by --resume.",
+                "something is there already, and it is no evaluation; give yours another --name.",
                 where=str(path),
             )
         made.path.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from bench.cases import (
     PEERS,
     PREPARE,
     ROWS,
+    STATISTICS,
     PeerSetting,
 )
 from bench.child import Job
@@ -85,7 +86,7 @@ def test_cases_hold_what_was_asked_for() -> None:
         "reward-lists": (2.5, None, None, "lora"),
         "grpo-update": (2.5, None, None, "lora"),
     }
-    assert (PREPARE, NOVELTY, NEAR, *goals) == NAMES
+    assert (PREPARE, NOVELTY, NEAR, STATISTICS, *goals) == NAMES
     for case in CASES:
         assert case.peers == ((ROWS,) if case.data == "letters" else PEERS)
         assert case.steps >= 1

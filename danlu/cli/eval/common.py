@@ -92,7 +92,8 @@ def remarks(directory: EvalDirectory, summary: EvalSummary) -> list[str]:
     )
     if lacking:
         told.append(
-            f"{lacking:,} items have no score; missing is not 0: danlu eval show "
+            f"{lacking:,} {'item has' if lacking == 1 else 'items have'} no score; missing is not "
+            "0: danlu eval show "
             f"{directory.path} --missing 5"
         )
     told.append(f"{directory.path}: {summary.seconds:.0f} s")

@@ -78,6 +78,8 @@ def read_stakes(tree: Any, where: str) -> TypeStakes:
         names.append(name)
         if own:
             settings[name] = own
+    for name in (scorer, *names):
+        _check_known(name, where)
     _give_labels(tree, (scorer, *names), settings, where)
     for name in (scorer, *names):
         check_scorer(name, settings.get(name, {}), where)
@@ -91,20 +93,26 @@ def check_scorer(name: str, settings: Mapping[str, Any], where: str) -> None:
     Raises:
         EvaluationError: If not.
     """
+    _check_known(name, where)
     base = base_name(name)
-    known = (*SCORERS, *LIKELIHOODS, JUDGE)
-    if base not in known:
-        raise EvaluationError(
-            f"no such scorer.{did_you_mean(base, known)}", where=f"{where}: {name}"
-        )
     try:
         if base in SCORERS:
             make_scorer(base, settings)
         elif base in LIKELIHOODS:
             make_likelihood(base, settings)
     except EvaluationError as error:
-        inner = f".{error.where}" if error.where and error.where != base else ""
-        raise EvaluationError(error.message, where=f"{where}: {name}{inner}") from error
+        inner = (error.where or "").removeprefix(base).removeprefix(".")
+        place = f"{where}: {name}.{inner}" if inner else f"{where}: {name}"
+        raise EvaluationError(error.message, where=place) from error
+
+
+def _check_known(name: str, where: str) -> None:
+    base = base_name(name)
+    known = (*SCORERS, *LIKELIHOODS, JUDGE)
+    if base not in known:
+        raise EvaluationError(
+            f"no such scorer.{did_you_mean(base, known)}", where=f"{where}: {name}"
+        )
 
 
 def _named(given: Any, where: str) -> tuple[str, dict[str, Any]]:

@@ -108,7 +108,7 @@ ANSWERS = {
     "items": (2, "- a\n- b", "- a"),
     "json": (True, '{"a": 1}', "none"),
     "json_keys": (("a",), '{"a": 1}', '{"b": 1}'),
-    "one_of": (("yes", "no"), "Yes.", "maybe"),
+    "one_of": (("yes", "no"), "Yes", "maybe"),
     "contains": ("茶", "喝茶", "喝水"),
     "excludes": ("茶", "喝水", "喝茶"),
     "ends_with": ("!", "Go!", "Go."),

@@ -89,7 +89,8 @@ def measure_statistics(
     found = compare(a, b, settings=CompareSettings(resamples=resamples))
     cpu_seconds, seconds = time.process_time() - began, time.perf_counter() - wall
     say(
-        f"{STATISTICS}: {len(a)} rows of each version, {seconds:.2f} s, {cpu_seconds:.2f} CPU seconds"
+        f"{STATISTICS}: {len(a)} rows of each version, {seconds:.2f} s, "
+        f"{cpu_seconds:.2f} CPU seconds"
     )
     peer_seconds = scipy_seconds(a, b, resamples) * task_types / PEER_TASK_TYPES
     return Result(

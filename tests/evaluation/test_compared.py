@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from danlu.cli.main import run
@@ -70,6 +71,44 @@ def test_the_damaged_task_type_is_found_and_its_data_named_first(world: Path) ->
     case = found.regressions[0]
     assert (case.a.text, case.b.text, case.reference) == ("right", "wrong", "right")
     assert case.asked.endswith("？")
+
+
+def test_a_planted_ten_point_drop_among_thirty_and_its_cause(tmp_path: Path) -> None:
+    """The other 29 differ by noise alone; the data of two changed, and one of them fell."""
+    rng = np.random.default_rng(7)
+    names = [f"area{k % 6}/skill{k}" for k in range(30)]
+    fell, touched = "area2/skill8", "area0/skill0"
+
+    def answers(drop: dict[str, float]) -> dict[str, list[tuple[str, float]]]:
+        found = {}
+        for name in names:
+            again = np.random.default_rng(names.index(name))
+            right = again.random(250) < 0.8
+            right ^= rng.random(250) < 0.02  # answers that waver
+            right[np.flatnonzero(right)[: round(250 * drop.get(name, 0.0))]] = False
+            found[name] = [("x", float(one)) for one in right]
+        return found
+
+    def trained(edited: dict[str, int]) -> list[dict[str, Any]]:
+        return [
+            {
+                "prompt": f"{name} {k}",
+                "completion": "other" if k < edited.get(name, 0) else "label",
+                "task_type": name,
+            }
+            for name in names
+            for k in range(20)
+        ]
+
+    for side, drop, edited in (("a", {}, {}), ("b", {fell: 0.1}, {fell: 12, touched: 2})):
+        path = write_run(tmp_path / f"run-{side}", trained(edited))
+        write_evaluation(tmp_path / side, side, answers(drop), run=str(path))
+    found = compare_evaluations(*opened(tmp_path / "a", tmp_path / "b"), settings=QUICK)
+    moved = [leaf for leaf in found.comparison.task_types if leaf.verdict.moved]
+    assert [leaf.name for leaf in moved] == [fell]
+    assert moved[0].difference == pytest.approx(-0.1, abs=0.04)
+    assert found.explanations[0].causes[0].kind == "own data"
+    assert found.explanations[0].causes[0].strength == 0.6
 
 
 def test_what_changed_is_told_per_task_type(world: Path) -> None:

@@ -74,8 +74,9 @@ def _candidates(which: str, suite: str | None, evals: Path) -> dict[str, EvalDir
             raise EvaluationError(f"is of the suite {asked}, not of {suite}.", where=which)
         return {asked: _finished(found)}
     everything = find_evaluations(evals)
-    if any(one.name == which for one in everything):
-        return _candidates(str(evals / which), suite, evals)
+    for one in everything:
+        if one.name == which and suite in (None, one.evaluation().suite):
+            return _candidates(str(one.path), suite, evals)
     mine = [one for one in everything if _asks(one, which)]
     if suite is not None:
         mine = [one for one in mine if one.evaluation().suite == suite]

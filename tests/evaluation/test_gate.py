@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from danlu.cli.main import run
 from danlu.errors import EvaluationError
 from danlu.evaluation.comparison import CompareSettings
 from danlu.evaluation.directory import EvalDirectory
@@ -185,3 +186,72 @@ def test_the_plan_for_scores_in_shades(tmp_path: Path) -> None:
 def test_plans_that_make_no_sense(values: dict[str, float], said: str) -> None:
     with pytest.raises(EvaluationError, match=said):
         plan_for(**values)
+
+
+# What a user types -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, sums in (("old", 300), ("same", 300), ("unsure", 285), ("worse", 200)):
+        evaluation(Path("evals") / name, sums=sums)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("b", "code"), [("same", 0), ("worse", 1), ("unsure", 3)])
+def test_exit_codes(here: Path, b: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["gate", "old", b, "--no-general", "--no-text"]) == code
+    word = {0: "PASS", 1: "FAIL", 3: "INCONCLUSIVE"}[code]
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{word}: ")
+
+
+def test_a_gate_that_cannot_be_asked_is_2(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["gate", "old", "same", "--no-text"]) == 2
+    assert "danlu eval general --model old" in capsys.readouterr().err
+    assert run(["gate", "old", "sama"]) == 2
+    assert run(["gate", "old", "same", "--margin", "x"]) == 2
+    assert run(["gate", "old", "same", "--margin", "math/sum=0.1", "--no-text"]) == 2
+    assert "Did you mean 'math/sums'" in capsys.readouterr().err
+
+
+def test_the_gate_asks_all_three(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, right in (("old", 240), ("same", 240)):
+        answers = {"general/知识": right_or_wrong(right, 300)}
+        write_evaluation(Path(f"evals/general-{name}"), name, answers, suite="general")
+    monkeypatch.setattr("danlu.cli.gate._text", lambda *_: texts(0.1))
+    given = ["gate", "old", "same", "--suite", "tasks", "--critical", "all", "--margin", "0.1"]
+    assert run([*given, "--html", "g.html"]) == 1
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == "FAIL: the loss exceeds its margin in text.jsonl."
+    page = Path("g.html").read_text("utf-8")
+    assert page.count('class="leaf"') == 4
+    assert "general: general" in page
+    assert "exit 3" in page
+    assert run([*given, "--json", "--text-margin", "0.5"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["kind"] for row in told["rows"]] == ["task_type", "task_type", "general", "text"]
+    assert [row["margin"] for row in told["rows"]] == [0.1, 0.1, 0.05, 0.5]
+
+
+def test_plain_text_needs_a_model_of_this_machine(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = EvalDirectory.open("evals/same")
+    told = directory.evaluation()
+    asked = told.model.model_copy(update={"address": "http://localhost:1/v1"})
+    directory.write_evaluation(told.model_copy(update={"model": asked}))
+    assert run(["gate", "old", "same", "--no-general"]) == 2
+    assert "--no-text" in capsys.readouterr().err
+
+
+def test_the_plan_is_printed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan-suite", "--drop", "0.03", "--from", "old", "unsure"]) == 0
+    out = capsys.readouterr().out
+    assert out.split()[:6] == ["task", "type", "prompts", "discordance", "needed", "to"]
+    assert run(["plan-suite", "--drop", "0.03", "--discordance", "0.15", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["needs"][0]["needed"] == 1372
+    assert run(["plan-suite", "--drop", "0.03"]) == 2
+    assert "either --from A B or --discordance" in capsys.readouterr().err

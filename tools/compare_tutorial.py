@@ -25,6 +25,7 @@ TASKS = {
     "science/choice": "sciq_Multiple_Choice_Closed_Book_.jsonl",
 }
 DAMAGED = "news/topic"
+BASE = "builtin:smollm2-135m-instruct"
 LONGEST_PROMPT = 420
 """Characters; longer ones are left out, for the sake of a small machine's time."""
 
@@ -94,20 +95,17 @@ def tutorial(
     suite.write_text(text.replace("scorer:", f"margin: {margin}\n    scorer:"), "utf-8")
     danlu("train", "sft-lora", "name=v1", "data.train=version:tasks-train", *settings)
 
-    danlu("data", "export", "tasks-train", "damaged.jsonl")
+    danlu("data", "export", "tasks-train", "--output", "damaged.jsonl")
     records = [json.loads(line) for line in Path("damaged.jsonl").read_text("utf-8").splitlines()]
-    lines = "".join(
-        json.dumps(row, ensure_ascii=False) + "\n" for row in damaged(records, damage)
-    )
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in damaged(records, damage))
     Path("damaged.jsonl").write_text(lines, "utf-8")
     danlu("data", "import", "damaged.jsonl", "--name", "tasks-train")
     danlu("train", "sft-lora", "name=v2", "data.train=version:tasks-train", *settings)
 
-    for model in ("builtin:smollm2-135m-instruct", "runs/v1", "runs/v2"):
+    for model in (BASE, "runs/v1", "runs/v2"):
         danlu("eval", "suites/tasks", "--model", model, "--max-new-tokens", "12")
     danlu("compare", "runs/v1", "runs/v2", "--html", "compare.html")
-    base = "builtin:smollm2-135m-instruct"
-    danlu("compare", base, "runs/v1", "--missing", "count", "--html", "tuned.html")
+    danlu("compare", BASE, "runs/v1", "--missing", "count", "--html", "tuned.html")
 
 
 def danlu(*arguments: str) -> None:

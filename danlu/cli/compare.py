@@ -58,7 +58,7 @@ def compare(
     from danlu.evaluation.pages import comparison_page
     from danlu.evaluation.show import show_compared
 
-    settings = CompareSettings(resamples=resamples, seed=seed, incomplete=missing)  # type: ignore[arg-type]
+    settings = CompareSettings(resamples=resamples, seed=seed, incomplete=missing)
     found = compare_evaluations(*pair_of(a, b, suite, evals), settings=settings, scorer=scorer)
     if html is not None:
         printed_to(html, comparison_page(found))

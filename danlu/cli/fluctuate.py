@@ -96,7 +96,7 @@ def fluctuate(
             ),
         )
     if html is not None:
-        told = [one.evaluation() for one in pair]
+        told = pair[0].evaluation(), pair[1].evaluation()
         printed_to(
             html,
             fluctuation_page(asked.found, *told, asked.paths, asked.answers, asked.notes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,7 @@ from danlu.cli.output import note, result, result_json, table
 if TYPE_CHECKING:
     from danlu.evaluation.directory import EvalDirectory
     from danlu.evaluation.gate import Gate, ScoredPair, TextScores
+    from danlu.evaluation.likelihood.forest import LikelihoodModel
 
 PASS, FAIL, INCONCLUSIVE = 0, 1, 3
 CODES = {
@@ -160,13 +162,13 @@ def _text(pair: tuple[EvalDirectory, EvalDirectory], file: Path | None, device: 
     with progress_bar() as progress:
         return score_text(
             documents,
-            [lambda name=name: _likelihood_model(name, device) for name in names],  # type: ignore[misc]
+            [partial(_likelihood_model, name, device) for name in names],
             source=SHIPPED if file is None else str(file),
             progress=lambda side, done, total: progress(f"plain text, {side}", done, total),
         )
 
 
-def _likelihood_model(name: str, device: str):  # type: ignore[no-untyped-def]
+def _likelihood_model(name: str, device: str) -> LikelihoodModel:
     from danlu.evaluation.likelihood.forest import LikelihoodModel
     from danlu.generation.load import load_generator
 

@@ -122,7 +122,7 @@ def compare_evaluations(
             ``CompareSettings.incomplete``).
     """
     rows = [one.scored_rows(scorer) for one in (a, b)]
-    told = [one.evaluation() for one in (a, b)]
+    told = a.evaluation(), b.evaluation()
     notes = list(_differences(*told))
     comparison = compare(*rows, stakes=stakes_of(b, rows, scorer), settings=settings)
     training = _training(a, b, notes)
@@ -153,11 +153,10 @@ def stakes_of(
     Another scorer than the one that counts has a range of its own, which the suite does not say:
     then it runs from the lowest score to the highest, or from 0 to 1 if all lie within.
     """
-    scored = {row.task_type: [] for side in rows for row in side}  # type: ignore[var-annotated]
+    scored: dict[str, list[float]] = {}
     for side in rows:
         for row in side:
-            if row.score is not None:
-                scored[row.task_type].append(row.score)
+            scored.setdefault(row.task_type, []).extend([] if row.score is None else [row.score])
     types = directory.evaluation().task_types
     found = {}
     for name, of in directory.stakes().items():

@@ -27,6 +27,7 @@ from danlu.evaluation.fluctuation import (
     passed_samples,
 )
 from danlu.evaluation.run import Drawing, evaluate
+from danlu.evaluation.rows import Incomplete
 from danlu.evaluation.schema import Evaluation, Item
 from danlu.evaluation.scorers import SCORERS
 from danlu.evaluation.suites.stakes import base_name
@@ -84,7 +85,7 @@ def fluctuate(
     settings: FluctuateSettings | None = None,
     task_types: Iterable[str] | None = None,
     folder: Path,
-    incomplete: str = "error",
+    incomplete: Incomplete = "error",
     temperature: float | None = None,
     progress: Callable[[str], Progress],
 ) -> AskedAgain:
@@ -111,7 +112,7 @@ def fluctuate(
     seen = compare(
         *rows,
         stakes=stakes,
-        settings=CompareSettings(resamples=100, incomplete=incomplete),  # type: ignore[arg-type]
+        settings=CompareSettings(resamples=100, incomplete=incomplete),
     )
     notes = []
     fit = {name for name, of in told[1].task_types.items() if base_name(of.scorer) in SCORERS}
@@ -137,8 +138,8 @@ def fluctuate(
             )  # fmt: skip
         finally:
             model.close()
-    sides = [passed_samples(one, stakes, settings.pass_share) for one in fresh]
-    found = judge_samples(chosen, *sides, askable, settings)
+    of_a, of_b = (passed_samples(one, stakes, settings.pass_share) for one in fresh)
+    found = judge_samples(chosen, of_a, of_b, askable, settings)
     if found.unasked:
         notes.append(f"Left out, with fewer than two scored samples: {', '.join(found.unasked)}.")
     answers = _answers(found, fresh, stakes, settings)

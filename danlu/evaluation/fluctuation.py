@@ -318,7 +318,7 @@ def judge_samples(
         group = [prompt for prompt, control in enough if control is controls]
         pools.append(pool_samples([(a[one], b[one]) for one in group], settings) if group else None)
         alone = [pool_samples([(a[one], b[one])], settings) for one in group]
-        adjusted = benjamini_hochberg([one.p for one in alone]) if alone else []
+        adjusted = benjamini_hochberg([one.p for one in alone]).tolist() if alone else []
         for prompt, one, p in zip(group, alone, adjusted, strict=True):
             found.append(
                 Resampled(
@@ -342,7 +342,8 @@ def pool_samples(samples: Sequence[tuple[Passed, Passed]], settings: FluctuateSe
     rates = [float(np.mean([one.rate for one in side])) for side in (a, b)]
     difference = rates[1] - rates[0]
     reach = normal_quantile((1 + settings.confidence) / 2) * _error(samples)
-    p, ratio, ends = 1.0, None, (None, None)
+    p, ratio = 1.0, None
+    ends: tuple[float | None, float | None] = None, None
     tables = [[[two.passed, two.drawn - two.passed], [one.passed, one.drawn - one.passed]]
               for one, two in samples]  # fmt: skip
     if any(0 < one.passed + two.passed < one.drawn + two.drawn for one, two in samples):

@@ -146,7 +146,7 @@ class ScoredPair:
         Raises:
             EvaluationError: If one has no scores.
         """
-        rows = [one.scored_rows() for one in (a, b)]
+        rows = a.scored_rows(), b.scored_rows()
         return cls(b.evaluation().suite, *rows, stakes_of(b, rows))
 
     def with_margins(self, margins: Mapping[str, float], critical: Sequence[str]) -> Self:

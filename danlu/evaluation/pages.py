@@ -148,10 +148,10 @@ def gate_page(
     for row, scale in zip(found.rows, scales, strict=True):
         drawn = None
         if row.low is not None and row.high is not None:
-            ends = [scale * value for value in (row.low, row.difference, row.high)]
-            if row.kind == "text":  # less is better: turned, so that gains lie to the right
-                ends = [-value for value in reversed(ends)]
-            drawn = bar(*ends, reach, scale * row.margin)
+            # Of plain text less is better: turned, so that gains lie to the right.
+            low, high = (row.low, row.high) if row.kind != "text" else (-row.high, -row.low)
+            middle = row.difference if row.kind != "text" else -row.difference
+            drawn = bar(scale * low, scale * middle, scale * high, reach, scale * row.margin)
         rows.append((row, drawn))
     return render(
         "gate.html",

@@ -95,7 +95,7 @@ def plan_from(
         EvaluationError: If a value is out of range, or the evaluations cannot be compared.
     """
     check(drop, power, level)
-    rows = [one.scored_rows() for one in (a, b)]
+    rows = a.scored_rows(), b.scored_rows()
     pairs = pair(*rows, stakes_of(b, rows), incomplete=incomplete)
     each = level / len(pairs)
     return Plan(drop, power, each, tuple(_need(one, drop, power, each) for one in pairs))

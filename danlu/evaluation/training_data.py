@@ -22,7 +22,7 @@ from danlu.evaluation.causes import TypeChange, TypeData
 from danlu.records import Record, read_records
 from danlu.runs import History, Resolved, RunDirectory, figures
 from danlu.workshop.data import VERSION_PREFIX, recipe_sources
-from danlu.workshop.operations.diff import loss_of, text_and_weight
+from danlu.workshop.operations.diff import Weighting, loss_of, text_and_weight
 
 NO_SETTING = ("name", "runs_dir", "data", "checkpoints", "logging", "samples", "devices")
 """Of a recipe: what says where things are, or how work is laid out, and not how is learned."""
@@ -104,11 +104,11 @@ def training_change(before: RunDirectory | None, after: RunDirectory | None) -> 
     types = {}
     for name in names:
         made = [side.trained.get(name) for side in sides]
-        shares = tuple(
+        shares = [
             (one.tokens if one else 0) / (total or 1)
             for one, total in zip(made, totals, strict=True)
-        )
-        types[name] = TypeMoved(_change(name, sides), made[0], made[1], shares)  # type: ignore[arg-type]
+        ]
+        types[name] = TypeMoved(_change(name, sides), made[0], made[1], (shares[0], shares[1]))
     settings: dict[str, tuple[Any, Any]] = {}
     if all(chains):
         flat = [_settings(chain[-1].resolved()) for chain in chains]
@@ -119,8 +119,8 @@ def training_change(before: RunDirectory | None, after: RunDirectory | None) -> 
         }
         if shared and len(chains[0]) != len(chains[1]):
             settings.pop("model.path", None)  # one went on from the other: its data are compared
-    runs = tuple(tuple(run.name for run in chain) for chain in chains)
-    return TrainingChange(runs, types, settings, tuple(dict.fromkeys(notes)))  # type: ignore[arg-type]
+    first, second = (tuple(run.name for run in chain) for chain in chains)
+    return TrainingChange((first, second), types, settings, tuple(dict.fromkeys(notes)))
 
 
 def base_of(run: RunDirectory) -> str | None:
@@ -164,7 +164,7 @@ class _Side:
             if resolved is None:
                 notes.append(f"{run.name} has no resolved.json: what it was trained on is unknown.")
                 continue
-            weighting = str(resolved.recipe.get("sequences", {}).get("weighting", "token"))
+            weighting: Weighting = resolved.recipe.get("sequences", {}).get("weighting", "token")
             weightings.add(weighting)
             side._add_records(_records(run, resolved, notes), weighting, sums)
             side._add_trained(run, resolved)
@@ -181,7 +181,7 @@ class _Side:
             self.trained[one.name] = Trained(tokens, records, one.train.last if one.train else None)
 
     def _add_records(
-        self, records: Iterable[Record], weighting: str, sums: dict[str, _Sums]
+        self, records: Iterable[Record], weighting: Weighting, sums: dict[str, _Sums]
     ) -> None:
         """Count records, their lengths and their part of the loss."""
         repeats: Counter[str] = Counter()
@@ -192,7 +192,7 @@ class _Side:
             one.records += 1
             one.characters += sum(size for size, _ in sizes)
             one.answers.extend(size for size, weight in sizes if weight)
-            one.loss += loss_of(sizes, weighting)  # type: ignore[arg-type]
+            one.loss += loss_of(sizes, weighting)
             content = _hash(texts)
             one.contents[content] += 1
             prompt = _hash([(text, None) for text, weight in texts if weight is None])

@@ -26,8 +26,8 @@ from danlu.evaluation.fluctuation import (
     judge_samples,
     passed_samples,
 )
-from danlu.evaluation.run import Drawing, evaluate
 from danlu.evaluation.rows import Incomplete
+from danlu.evaluation.run import Drawing, evaluate
 from danlu.evaluation.schema import Evaluation, Item
 from danlu.evaluation.scorers import SCORERS
 from danlu.evaluation.suites.stakes import base_name

@@ -7,9 +7,19 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from bench.cases import CASES, NEAR, NOVELTY, PREPARE, ROWS, STATISTICS, PeerSetting
+from bench.cases import (
+    ANSWERING,
+    CASES,
+    NEAR,
+    NOVELTY,
+    OPTIONS,
+    PREPARE,
+    ROWS,
+    STATISTICS,
+    PeerSetting,
+)
 
-NAMES = (PREPARE, NOVELTY, NEAR, STATISTICS, *(case.name for case in CASES))
+NAMES = (PREPARE, NOVELTY, NEAR, STATISTICS, ANSWERING, OPTIONS, *(case.name for case in CASES))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
     chosen = given.names or NAMES
 
-    from bench import comparing, preparing, training, workshop
+    from bench import comparing, evaluating, preparing, training, workshop
     from bench.table import print_table
 
     def say(text: str) -> None:
@@ -43,6 +53,10 @@ def main(arguments: Sequence[str]) -> None:
         results.append(workshop.measure_near(say))
     if STATISTICS in chosen:
         results.append(comparing.measure_statistics(say))
+    if ANSWERING in chosen:
+        results.append(evaluating.measure_answering(say))
+    if OPTIONS in chosen:
+        results.append(evaluating.measure_options(say))
     for case in CASES:
         if case.name not in chosen:
             continue

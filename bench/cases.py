@@ -185,3 +185,10 @@ NEAR, NEAR_RECORDS, NEAR_SECONDS = "near-duplicates", 100_000, 5.0
 STATISTICS, STATISTICS_ROWS, STATISTICS_SECONDS = "statistics", 100_000, 20.0
 """Seconds that a comparison of so many scored rows of each version takes, at most."""
 STATISTICS_TASK_TYPES, STATISTICS_RESAMPLES = 60, 10_000
+
+ANSWERING, ANSWERING_PROMPTS, ANSWERING_TOKENS, ANSWERING_GOAL = "answering", 32, 48, 3.0
+"""Prompts, the longest answer in tokens, and the speed over ``generate`` one by one, at least."""
+OPTIONS, OPTIONS_QUESTIONS, OPTIONS_GOAL = "options", 10, 3.0
+"""Questions with four options, and the speed over rows, at least."""
+LOGPROB_TOLERANCE = 1e-3
+"""Largest difference of an option's log-probability from that of its row, in nats."""

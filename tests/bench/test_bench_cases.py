@@ -86,7 +86,8 @@ def test_cases_hold_what_was_asked_for() -> None:
         "reward-lists": (2.5, None, None, "lora"),
         "grpo-update": (2.5, None, None, "lora"),
     }
-    assert (PREPARE, NOVELTY, NEAR, STATISTICS, *goals) == NAMES
+    assert (PREPARE, NOVELTY, NEAR, STATISTICS, ANSWERING, OPTIONS, *goals) == NAMES
+    assert ANSWERING_GOAL == OPTIONS_GOAL == 3.0
     for case in CASES:
         assert case.peers == ((ROWS,) if case.data == "letters" else PEERS)
         assert case.steps >= 1

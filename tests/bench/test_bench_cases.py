@@ -15,11 +15,15 @@ from bench import batches
 from bench.__main__ import NAMES, main
 from bench.batches import in_training_order, length_grouped
 from bench.cases import (
+    ANSWERING,
+    ANSWERING_GOAL,
     BATCH_RECORDS,
     CASES,
     DEFAULT_PEER,
     NEAR,
     NOVELTY,
+    OPTIONS,
+    OPTIONS_GOAL,
     PEERS,
     PREPARE,
     ROWS,

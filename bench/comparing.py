@@ -30,11 +30,11 @@ PEER_TASK_TYPES = 3
 def scored_rows(
     rows: int, task_types: int, seed: int = SEED
 ) -> tuple[list[ScoredRow], list[ScoredRow]]:
-    """Make the rows of two versions, so many of each."""
+    """Make the rows of two versions, at least so many of each."""
     rng = np.random.default_rng(seed)
     a: list[ScoredRow] = []
     b: list[ScoredRow] = []
-    each = rows // task_types
+    each = -(-rows // task_types)
     for number in range(task_types):
         name, kind = f"area{number % 12}/skill{number}", KINDS[number % len(KINDS)]
         first = rng.random(each)

@@ -27,8 +27,8 @@ from danlu.cli.output import note, result_json
 EPILOG = """\b
 Examples:
   danlu compare evals/v1 evals/v2
-  danlu compare runs/v1 runs/v2 --suite suites/tasks --html compare.html
-  danlu compare runs/v1 runs/v2 --suite suites/tasks --json
+  danlu compare runs/v1 runs/v2 --suite tasks --html compare.html
+  danlu compare runs/v1 runs/v2 --suite tasks --json
 
 A is the earlier version, B the later. Each is an evaluation folder; or a run or model, whose newest
 finished evaluation of the suite is taken from evals/. The verdict of a task type is better, worse,

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from danlu.errors import EvaluationError, nearest
 from danlu.evaluation.directory import EvalDirectory, find_evaluations
+from danlu.evaluation.suites import shipped_suites
 from danlu.runs import RunDirectory
 
+SUITE = "SUITE"
 EVALS = Path("evals")
 """Where ``danlu eval`` keeps evaluations."""
 
@@ -105,8 +107,7 @@ def _finished(directory: EvalDirectory) -> EvalDirectory:
         of = directory.evaluation()
         remedy = "wait for it"
         if state != "running":
-            name = shlex.quote(directory.name)
-            remedy = f"{_command(of.suite, of.model.name)} --name {name} --resume goes on with it"
+            remedy = f"the same command goes on with it: {_command(of.suite, of.model.name)}"
         raise EvaluationError(f"this evaluation is {state}; {remedy}.", where=str(directory.path))
     return directory
 
@@ -119,8 +120,11 @@ def _missing(which: str, suite: str | None, known: list[EvalDirectory]) -> Evalu
         match = nearest(which, names)
         meant = f" Did you mean {match}?" if match else ""
         what = f"is no evaluation, run or model that is known here.{meant} If it is a model"
-    return EvaluationError(f"{what}: {_command(suite or 'SUITE', which)}", where=which)
+    return EvaluationError(f"{what}: {_command(suite or SUITE, which)}", where=which)
 
 
 def _command(suite: str, model: str) -> str:
-    return f"danlu eval {shlex.quote(suite)} --model {shlex.quote(model)}"
+    """Return what makes the evaluation; of a suite that does not ship its place is not known."""
+    where = "" if suite in (SUITE, *shipped_suites()) else f" (SUITE: folder or file of {suite})"
+    named = SUITE if where else suite
+    return f"danlu eval {named} --model {shlex.quote(model)}{where}"

@@ -157,7 +157,7 @@ class _Side:
     @classmethod
     def of(cls, chain: Sequence[RunDirectory], notes: list[str]) -> _Side:
         side = cls()
-        weightings = set()
+        weightings: set[str] = set()
         sums: dict[str, _Sums] = defaultdict(_Sums)
         for run in chain:
             resolved = run.resolved()

@@ -28,7 +28,16 @@ SLOW = {
     "torch",
     "transformers",
 }
-LIGHT_ROOMS = ("cli", "config", "evaluation", "records", "runs", "sequences", "workshop")
+LIGHT_ROOMS = (
+    "cli",
+    "config",
+    "evaluation",
+    "flywheel",
+    "records",
+    "runs",
+    "sequences",
+    "workshop",
+)
 WITH_TORCH = {"danlu.sequences.forest"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 

@@ -120,8 +120,9 @@ class DevicesSection(Section):
     )
     context_parallel: int = setting(
         1,
-        "Processes that share a sequence. Only 1: a forest cannot be split so (docs/stages.md, "
-        "Long context).",
+        "Processes that compute a pack together, each a share of its tokens: for sequences too "
+        "long for one. Their number must divide that of all processes.",
+        "arXiv:2407.21783, section 3.3.2",
         ge=1,
     )
     timeout_s: int = setting(
@@ -137,19 +138,6 @@ class DevicesSection(Section):
         "zero3": ("optimizer", "all"),
         "fsdp2": ("all",),
     }
-
-    @model_validator(mode="after")
-    def _sequences_stay_whole(self) -> Self:
-        if self.context_parallel > 1:
-            raise ValueError(
-                f"context_parallel is {self.context_parallel}, and sequences cannot be split over "
-                "processes: Accelerate's context parallelism drops every mask but the causal one, "
-                "and its sequence parallelism takes no attention function but its own, so records "
-                "in one forest would see each other. Set 1; for long sequences set "
-                "training.gradient_checkpointing, a smaller training.pack_tokens, and strategy "
-                "fsdp2 or zero3 (with offload all if need be)"
-            )
-        return self
 
     @model_validator(mode="after")
     def _offload_fits_the_strategy(self) -> Self:

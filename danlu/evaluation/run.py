@@ -196,6 +196,17 @@ def _opened(
         number += 1
 
 
+def free_place(folder: Path, name: str | None, suite: str, model: str) -> Path:
+    """Return where a new evaluation goes: by its name, or made of suite and model."""
+    if name:
+        return folder / name
+    base = f"{_plain(suite)}-{_plain(_short(model))}"
+    number = 1
+    while (place := folder / (base if number == 1 else f"{base}-{number}")).exists():
+        number += 1
+    return place
+
+
 def _short(model: str) -> str:
     return model.rstrip("/\\").replace("\\", "/").rpartition("/")[2].rpartition(":")[2]
 

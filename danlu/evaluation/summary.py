@@ -19,6 +19,7 @@ from danlu.evaluation.schema import (
     TypeStakes,
     TypeSummary,
 )
+from danlu.evaluation.scorers import SCORERS
 from danlu.evaluation.scoring import answer_scorers, lacking, likelihoods_by_item, names_of
 from danlu.evaluation.statistics import bootstrap_interval, bootstrap_means, cluster_sums, wilson
 from danlu.evaluation.suites.stakes import base_name
@@ -194,5 +195,5 @@ def _figures(
 
 def _add(figures: dict[str, float], scorer: str, found: Mapping[str, float]) -> None:
     for name, value in found.items():
-        plain = f"corpus_{name}" if name in (scorer, base_name(scorer)) else name
+        plain = f"corpus_{name}" if name == base_name(scorer) and name in SCORERS else name
         figures[f"{scorer}/{plain}" if plain in figures else plain] = value

@@ -136,7 +136,7 @@ class TransformersGenerator:
         Raises:
             ModelError: If a prompt is empty, or longer than the model's context.
         """
-        budgets = [self._budget(prompt, sampling) for prompt in prompts]
+        budgets = [self.budget(prompt, sampling) for prompt in prompts]
         if limits is not None:
             budgets = [min(pair) for pair in zip(budgets, limits, strict=True)]
         stop_ids = self.stop_ids
@@ -168,7 +168,7 @@ class TransformersGenerator:
     ) -> Completion:
         stop_ids = self.stop_ids
         return Completion(
-            text=self._text(_without_stop(answer, stop_ids)),
+            text=self.text_of(_without_stop(answer, stop_ids)),
             token_ids=tuple(answer),
             logprobs=tuple(logprobs) if sampling.logprobs else None,
             finished=answer[-1] in stop_ids,
@@ -184,9 +184,9 @@ class TransformersGenerator:
             ModelError: If the prompt is longer than the model's context.
         """
         prompt = self.encode(conversation)
-        budget = self._budget(prompt, sampling)
+        budget = self.budget(prompt, sampling)
         stop_ids = self.stop_ids
-        text = TextStream(self._text)
+        text = TextStream(self.text_of)
         with answering(self.model):
             for step in decode(
                 self.model,
@@ -201,14 +201,15 @@ class TransformersGenerator:
         if piece := text.finish():
             yield piece
 
-    def _text(self, token_ids: Sequence[int]) -> str:
+    def text_of(self, token_ids: Sequence[int]) -> str:
+        """Return the text of an answer's tokens, without special ones."""
         text = self.tokenizer.decode(
             list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         assert isinstance(text, str)
         return text
 
-    def _budget(self, prompt: Sequence[int], sampling: Sampling) -> int:
+    def budget(self, prompt: Sequence[int], sampling: Sampling) -> int:
         """Return how many tokens the answer may have within the model's context."""
         if not prompt:
             raise ModelError("the prompt has no tokens; there is nothing to answer.")

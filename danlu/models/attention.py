@@ -8,12 +8,14 @@ On the CPU the forest is cut into rectangles without a mask. Every segment atten
 attention over disjoint key blocks is merged by log-sum-exp weights (Milakov and Gimelshein 2018,
 arXiv:1805.02867); its backward pass needs no more than the merged output and log-sum-exp, because
 ``P = exp(S - lse)`` and ``dS = P * (dP - rowsum(dO * O))`` hold block by block (Dao et al. 2022,
-arXiv:2205.14135, appendix B.4). So no prefix is copied and nothing invisible is computed.
+arXiv:2205.14135, appendix B.4). So no prefix is copied and nothing invisible is computed. A process
+that computes a share of the pack cuts the rectangles to its own queries.
 
 On CUDA: flex attention with a block mask, or variable-length flash attention where the forest is
 single chains.
 
-Shapes: B = 1, H query heads, K key heads, T tokens, D head width.
+Shapes: B = 1, H query heads, K key heads, T tokens, D head width; Q queries: of all T tokens, or of
+those of this process.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+from danlu.models.context import ContextShare, gather_tokens
 
 FOREST_ATTENTION = "danlu_forest"
 """Name under which forest attention is known to transformers."""
@@ -43,6 +47,20 @@ class Segment(NamedTuple):
     until: int
 
 
+class Block(NamedTuple):
+    """A rectangle of attention without a mask, or a square with the causal one.
+
+    Attributes:
+        queries: Places among the queries.
+        keys: Places among the keys.
+        causal: Whether each query sees the keys up to its own place only; else all.
+    """
+
+    queries: slice
+    keys: slice
+    causal: bool
+
+
 @dataclass(frozen=True, eq=False)
 class ForestLayout:
     """What attention needs to know of a pack, handed to the model as ``forest=``.
@@ -50,10 +68,12 @@ class ForestLayout:
     Attributes:
         visible_until: int64 ``(T,)`` on the CPU.
         device: Where the pack is computed.
+        share: Which of its tokens this process computes; None: all.
     """
 
     visible_until: Tensor
     device: torch.device
+    share: ContextShare | None = None
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
@@ -70,6 +90,32 @@ class ForestLayout:
         return tuple(
             Segment(start, end, int(until[start])) for start, end in zip(starts, ends, strict=True)
         )
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """What is visible, as blocks; first the causal ones, which have every query once.
+
+        Example:
+            >>> until = torch.tensor([4, 4, 3, 4])
+            >>> [*map(str, ForestLayout(until, torch.device("cpu")).blocks[-1][:2])]
+            ['slice(2, 4, None)', 'slice(0, 2, None)']
+        """
+        ranges = ((0, len(self.visible_until)),) if self.share is None else self.share.ranges
+        causal, whole = [], []
+        offset = 0
+        for begin, stop in ranges:
+            shift = offset - begin
+            for start, end, until in self.segments:
+                if (first := max(begin, start)) < (last := min(stop, end)):
+                    queries = slice(first + shift, last + shift)
+                    causal.append(Block(queries, slice(first, last), True))
+                    if first > start:
+                        whole.append(Block(queries, slice(start, first), False))
+                if (first := max(begin, end)) < (last := min(stop, until)):
+                    queries = slice(first + shift, last + shift)
+                    whole.append(Block(queries, slice(start, end), False))
+            offset += stop - begin
+        return (*causal, *whole)
 
     @property
     def is_chains(self) -> bool:
@@ -94,11 +140,13 @@ class ForestLayout:
 
         until = self.visible_until.to(self.device)
 
-        def visible(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            return (key <= query) & (query < until[key])
+        places = torch.arange(len(until)) if self.share is None else self.share.own
+        places = places.to(self.device)
 
-        size = len(until)
-        return create_block_mask(visible, None, None, size, size, device=self.device)
+        def visible(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return (key <= places[query]) & (places[query] < until[key])
+
+        return create_block_mask(visible, None, None, len(places), len(until), device=self.device)
 
 
 def forest_attention(
@@ -116,9 +164,9 @@ def forest_attention(
 
     Args:
         module: The attention layer; unused.
-        query: ``(1, H, T, D)``.
-        key: ``(1, K, T, D)``, H a multiple of K.
-        value: ``(1, K, T, D)``.
+        query: ``(1, H, Q, D)``.
+        key: ``(1, K, Q, D)`` of the same tokens, H a multiple of K.
+        value: ``(1, K, Q, D)``.
         attention_mask: Must be None; visibility is in ``forest``.
         scaling: Factor of the scores; default ``D ** -0.5``.
         dropout: Must be 0: dropping attention weights of a shared prefix would tie branches.
@@ -126,7 +174,7 @@ def forest_attention(
         options: Whatever else the model passes; an option that changes the scores is refused.
 
     Returns:
-        ``(1, T, H, D)`` and None in place of attention weights.
+        ``(1, Q, H, D)`` and None in place of attention weights.
 
     Raises:
         ValueError: If ``forest`` is missing, or a mask, dropout or an unknown option is given.
@@ -139,18 +187,22 @@ def forest_attention(
         if options.get(name) is not None:
             raise ValueError(f"{FOREST_ATTENTION} does not know the option {name}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if forest.share is not None:
+        both = gather_tokens(torch.cat([key, value], dim=-1), forest.share)
+        key, value = both.split([key.shape[-1], value.shape[-1]], dim=-1)
     if query.device.type == "cpu":
-        output: Tensor = _SegmentAttention.apply(  # type: ignore[no-untyped-call]
-            query, key, value, forest.segments, scale
+        output: Tensor = _BlockAttention.apply(  # type: ignore[no-untyped-call]
+            query, key, value, forest.blocks, scale
         )
         return output, None
-    if query.device.type == "cuda" and forest.is_chains and query.dtype != torch.float32:
+    chains = forest.is_chains and forest.share is None
+    if query.device.type == "cuda" and chains and query.dtype != torch.float32:
         return _varlen_attention(query, key, value, forest, scale), None
     return _flex_attention(query, key, value, forest, scale), None
 
 
-class _SegmentAttention(torch.autograd.Function):
-    """Attention over segments by the CPU's flash kernel, block by block."""
+class _BlockAttention(torch.autograd.Function):
+    """Attention over blocks by the CPU's flash kernel, one after another."""
 
     @staticmethod
     def forward(
@@ -158,73 +210,64 @@ class _SegmentAttention(torch.autograd.Function):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        segments: tuple[Segment, ...],
+        blocks: tuple[Block, ...],
         scale: float,
     ) -> Tensor:
-        _, heads, tokens, width = query.shape
-        output = query.new_empty(1, tokens, heads, width)
+        _, heads, queries, width = query.shape
+        output = query.new_empty(1, queries, heads, width)
         out = output.transpose(1, 2)
         # The kernel reduces in float32 also for 16-bit inputs.
         lse_dtype = torch.float64 if query.dtype == torch.float64 else torch.float32
-        lse = torch.empty(1, heads, tokens, dtype=lse_dtype)
-        for start, end, _ in segments:
-            own = slice(start, end)
-            out[:, :, own], lse[:, :, own] = _flash_forward(
-                query[:, :, own], key[:, :, own], value[:, :, own], 0.0, True, scale=scale
+        lse = torch.empty(1, heads, queries, dtype=lse_dtype)
+        for own, seen, causal in blocks:
+            more, more_lse = _flash_forward(
+                query[:, :, own], key[:, :, seen], value[:, :, seen], 0.0, causal, scale=scale
             )
-        for start, end, until in segments:
-            if until > end:
-                own, below = slice(start, end), slice(end, until)
-                more, more_lse = _flash_forward(
-                    query[:, :, below], key[:, :, own], value[:, :, own], 0.0, False, scale=scale
-                )
-                merged = torch.logaddexp(lse[:, :, below], more_lse)
-                kept = (lse[:, :, below] - merged).exp_().unsqueeze(-1)
-                added = (more_lse - merged).exp_().unsqueeze(-1)
-                out[:, :, below] = (out[:, :, below] * kept + more * added).to(out.dtype)
-                lse[:, :, below] = merged
+            if causal:
+                out[:, :, own], lse[:, :, own] = more, more_lse
+                continue
+            merged = torch.logaddexp(lse[:, :, own], more_lse)
+            kept = (lse[:, :, own] - merged).exp_().unsqueeze(-1)
+            added = (more_lse - merged).exp_().unsqueeze(-1)
+            out[:, :, own] = (out[:, :, own] * kept + more * added).to(out.dtype)
+            lse[:, :, own] = merged
         ctx.save_for_backward(query, key, value, output, lse)
-        ctx.segments, ctx.scale = segments, scale
+        ctx.blocks, ctx.scale = blocks, scale
         return output
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         query, key, value, output, lse = ctx.saved_tensors
         out, grad_out = output.transpose(1, 2), grad_output.transpose(1, 2)
+        whole = query.shape[2] == key.shape[2]  # then the causal blocks have every key once, too
         # Laid out as the projections are, so that their backward needs no copy.
         grad_query, grad_key, grad_value = (
-            torch.empty_like(part.transpose(1, 2), memory_format=torch.contiguous_format).transpose(
-                1, 2
-            )
+            (torch.empty_like if whole or part is query else torch.zeros_like)(
+                part.transpose(1, 2), memory_format=torch.contiguous_format
+            ).transpose(1, 2)
             for part in (query, key, value)
         )
-
-        def backward_of(queries: slice, keys: slice, causal: bool) -> tuple[Tensor, Tensor, Tensor]:
-            parts: tuple[Tensor, Tensor, Tensor] = _flash_backward(
-                grad_out[:, :, queries],
-                query[:, :, queries],
-                key[:, :, keys],
-                value[:, :, keys],
-                out[:, :, queries],
-                lse[:, :, queries],
+        for own, seen, causal in ctx.blocks:
+            more_query, more_key, more_value = _flash_backward(
+                grad_out[:, :, own],
+                query[:, :, own],
+                key[:, :, seen],
+                value[:, :, seen],
+                out[:, :, own],
+                lse[:, :, own],
                 0.0,
                 causal,
                 scale=ctx.scale,
             )
-            return parts
-
-        for start, end, _ in ctx.segments:
-            own = slice(start, end)
-            grad_query[:, :, own], grad_key[:, :, own], grad_value[:, :, own] = backward_of(
-                own, own, True
-            )
-        for start, end, until in ctx.segments:
-            if until > end:
-                own, below = slice(start, end), slice(end, until)
-                more_query, more_key, more_value = backward_of(below, own, False)
-                grad_query[:, :, below] += more_query
-                grad_key[:, :, own] += more_key
-                grad_value[:, :, own] += more_value
+            if causal:
+                grad_query[:, :, own] = more_query
+            else:
+                grad_query[:, :, own] += more_query
+            if causal and whole:
+                grad_key[:, :, seen], grad_value[:, :, seen] = more_key, more_value
+            else:
+                grad_key[:, :, seen] += more_key
+                grad_value[:, :, seen] += more_value
         return grad_query, grad_key, grad_value, None, None
 
 

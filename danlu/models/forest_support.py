@@ -30,7 +30,7 @@ def use_forest_attention(model: PreTrainedModel) -> str | None:
     Returns:
         None if the model is now on forest attention; else the reason why it is unchanged.
     """
-    if reason := _refused_by_config(model):
+    if reason := refused_by_config(model):
         return reason
     own = model.config._attn_implementation
     training = model.training
@@ -65,7 +65,8 @@ def ordinary_attention(model: PreTrainedModel) -> Iterator[None]:
             model.set_attn_implementation(current)
 
 
-def _refused_by_config(model: PreTrainedModel) -> str | None:
+def refused_by_config(model: PreTrainedModel) -> str | None:
+    """Return what a model says of itself that attention of our own does not know."""
     if is_encoder(model.config):
         return "it is an encoder, whose tokens also see those after them"
     config = model.config.get_text_config()

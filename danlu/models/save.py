@@ -31,6 +31,7 @@ def save_model(
 
     The tokenizer is saved with it, the chat template in use as the tokenizer's own, and the stop
     tokens as ``eos_token_id`` of the generation config; so other programs stop where Danlu stops.
+    Golden prompts say how it was asked in training.
 
     Args:
         model: What ``apply_tuning`` returned: with an adapter, or without.
@@ -43,6 +44,7 @@ def save_model(
     """
     from danlu.models.adapters import has_adapter, save_adapter
     from danlu.models.quiet import quiet
+    from danlu.sequences.golden import write_golden
 
     is_adapter = has_adapter(model)
     target = directory / ("adapter" if is_adapter else "model")
@@ -57,6 +59,8 @@ def save_model(
             _generation_config(model, template.stop_ids).save_pretrained(folder)
             own.chat_template = template.source
         own.save_pretrained(folder)
+        if template is not None:
+            write_golden(folder, own, template)
     return target
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from danlu.models.context import ContextGroup, added_up
 from danlu.models.head import OutputHead, WeightedNll
 from danlu.objectives.distil import TopTokens
 
@@ -80,6 +81,7 @@ class Predictions:
         answers: The pack's branches, for objectives that compare them.
         baseline: ``()``: what a whole step has in common (``kto``); None without.
         teacher: What a teacher says of each prediction (``distil``); None without.
+        context: The processes that each have a share of the pack's predictions; None: all are here.
     """
 
     hidden_SD: Tensor
@@ -92,6 +94,7 @@ class Predictions:
     answers: Answers
     baseline: Tensor | None = None
     teacher: Teacher | None = None
+    context: ContextGroup | None = None
 
     @property
     def token_head(self) -> OutputHead:
@@ -123,7 +126,8 @@ class Predictions:
     def per_answer(self, values_S: Tensor) -> Tensor:
         """Add up values of predictions per answer, ``(A,)``."""
         total = values_S.new_zeros(len(self.answers.record))
-        return total.index_add(0, self.branch, values_S)
+        total = total.index_add(0, self.branch, values_S)
+        return total if self.context is None else added_up(total, self.context)
 
     def by_channel(self, values_A: Tensor) -> Tensor:
         """Add up values of answers ``(A, …)`` per channel, ``(K, …)``, detached."""

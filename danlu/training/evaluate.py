@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from danlu.sequences.forest import share_out
 from danlu.training.channels import ChannelTotals, Reduced
 from danlu.training.devices import outside_steps
 from danlu.training.references import StepSource
@@ -42,8 +41,7 @@ def evaluate(
         records = range(start, min(start + RECORDS_AT_A_TIME, len(prepared)))
         branches = data.branches(records, model, packing, accelerator)
         baseline = data.baseline(records, model, packing, accelerator)
-        packs = packing.packs(branches, accelerator.num_processes)
-        for pack in share_out(packs, accelerator.num_processes)[accelerator.process_index]:
+        for pack in packing.dealt(branches, accelerator)[1]:
             with accelerator.autocast():
                 totals.add(score(pack, branches, baseline))
     model.train(was_training)

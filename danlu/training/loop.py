@@ -23,7 +23,6 @@ from danlu.errors import TrainingError
 from danlu.objectives import Objective
 from danlu.runs import MetricsRow, RunDirectory
 from danlu.sequences.branch import Branch
-from danlu.sequences.forest import share_out
 from danlu.training.channels import ChannelTotals
 from danlu.training.checkpoint import Checkpoints, LoopState
 from danlu.training.devices import accumulating, clip_gradients, outside_steps
@@ -152,8 +151,7 @@ def _optimizer_step(loop: Loop, totals: ChannelTotals) -> tuple[float, float, in
     common = (loop.model, loop.packing, accelerator)
     branches = loop.train.branches(records, *common)
     baseline = loop.train.baseline(records, *common)
-    packs = loop.packing.packs(branches, accelerator.num_processes)
-    share = share_out(packs, accelerator.num_processes)[accelerator.process_index]
+    packs, share = loop.packing.dealt(branches, accelerator)
     divisor = loop.objective.divisor(branches)
     rate = learning_rate(settings, loop.state.step, loop.total_steps)
     for group in loop.optimizer.param_groups:
@@ -245,7 +243,7 @@ def _not_finite(
         for record in records:
             own = [branch for branch in branches if branch.record == int(record)]
             losses = [score(pack, own, baseline).loss for pack in loop.packing.packs(own)]
-            if not all(torch.isfinite(loss) for loss in losses):
+            if _any_process(loop, not all(torch.isfinite(loss) for loss in losses)):
                 broken.append(names[int(record)])
     ids = broken or [names[int(record)] for record in records]
     what = "the loss of these records is not finite" if broken else "the loss is finite"

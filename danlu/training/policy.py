@@ -32,7 +32,7 @@ from danlu.objectives.policy import (
     logprobs_and_entropy,
 )
 from danlu.sequences.branch import Branch
-from danlu.sequences.forest import Pack, share_out
+from danlu.sequences.forest import Pack
 from danlu.training.scoring import Packing, ScoringModel
 
 CRITIC = "critic"
@@ -137,8 +137,7 @@ class PolicyModel(nn.Module):
             packing: How they are laid out.
             accelerator: Devices and processes.
         """
-        packs = packing.packs(branches, accelerator.num_processes)
-        share = share_out(packs, accelerator.num_processes)[accelerator.process_index]
+        _, share = packing.dealt(branches, accelerator)
         lengths_N = answer_lengths(branches)
         offsets = np.cumsum(lengths_N) - lengths_N
         found = torch.zeros(4, int(lengths_N.sum()), device=accelerator.device)

@@ -24,7 +24,7 @@ from danlu.config.recipe import Recipe
 from danlu.errors import TrainingError
 from danlu.models import adapters
 from danlu.sequences.branch import Branch
-from danlu.sequences.forest import Pack, share_out
+from danlu.sequences.forest import Pack
 from danlu.sequences.prepared import PreparedData
 from danlu.training.devices import outside_steps
 from danlu.training.scoring import Packing, ScoringModel
@@ -145,19 +145,18 @@ def _per_branch(
     """Compute a number for each branch, pack by pack, without gradient."""
     dtype = torch.float32 if accelerator.device.type == "mps" else torch.float64
     total = torch.zeros(len(branches), dtype=dtype, device=accelerator.device)
-    packs = packing.packs(branches, accelerator.num_processes)
     score = outside_steps(model, accelerator)
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        for pack in share_out(packs, accelerator.num_processes)[accelerator.process_index]:
+        for pack in packing.dealt(branches, accelerator)[1]:
             with accelerator.autocast():
                 numbers = score(partial(_on_pack, work, pack))
             members = torch.from_numpy(pack.members).to(total.device)
             total[members] = numbers.to(dtype)
     model.train(was_training)
     reduced: Tensor = accelerator.reduce(total, reduction="sum")
-    return reduced
+    return reduced / packing.context_parallel  # all of a group have the same numbers
 
 
 def _on_pack(

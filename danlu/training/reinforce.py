@@ -23,7 +23,6 @@ from danlu.objectives.policy import Lessons, Measured, answer_lengths
 from danlu.objectives.predictions import sum_by_channel
 from danlu.runs import MetricsRow
 from danlu.sequences.branch import Branch
-from danlu.sequences.forest import share_out
 from danlu.training.channels import ChannelTotals, Reduced
 from danlu.training.devices import accumulating, clip_gradients
 from danlu.training.loop import Loop, _any_process, _save, _write
@@ -210,8 +209,7 @@ def _update(
     """Learn from some answers; return gradient norm and unique tokens."""
     accelerator = loop.accelerator
     branches = [lesson.branches[index] for index in chosen]
-    packs = loop.packing.packs(branches, accelerator.num_processes)
-    share = share_out(packs, accelerator.num_processes)[accelerator.process_index]
+    packs, share = loop.packing.dealt(branches, accelerator)
     divisor = practice.policy.objective.divisor(branches)
     for number, pack in enumerate(share):
         last = number == len(share) - 1  # gradients are summed over processes once an update

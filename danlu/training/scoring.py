@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from danlu.models.adapters import unwrapped
 from danlu.models.attention import ForestLayout
+from danlu.models.context import ContextGroup, added_up
 from danlu.models.encoders import encoder_states, is_encoder
 from danlu.models.head import OutputHead
 from danlu.models.readout import Readout, pooled
-from danlu.objectives import Answers, Objective, Predictions, Teacher
+from danlu.objectives import Answers, ChannelSums, Objective, Predictions, Teacher
+from danlu.objectives.objective import Reads
 from danlu.sequences.branch import Branch
-from danlu.sequences.forest import Pack, build_packs, build_rows
+from danlu.sequences.forest import Pack, build_packs, build_rows, share_out
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,13 @@ class Packing:
         pack_tokens: Most unique tokens (forest) or cells (rows) computed at a time.
         forest: Merge branches; else padded rows.
         whole_records: Keep the branches of a record in one pack.
+        context_parallel: How many processes compute a pack together.
     """
 
     pack_tokens: int
     forest: bool = True
     whole_records: bool = False
+    context_parallel: int = 1
 
     def packs(self, branches: Sequence[Branch], parts: int = 1) -> list[Pack]:
         """Cut a step's branches into packs, at least ``parts`` where possible."""
@@ -40,6 +45,23 @@ class Packing:
         if self.forest:
             return build_packs(branches, self.pack_tokens, parts=parts, whole_records=whole)
         return build_rows(branches, self.pack_tokens, whole_records=whole)
+
+    def dealt(
+        self, branches: Sequence[Branch], accelerator: Accelerator
+    ) -> tuple[list[Pack], list[Pack]]:
+        """Cut a step's branches into packs, and deal them to the processes.
+
+        Returns:
+            All packs, and those that this process computes, alone or with its group; as many in
+            every process.
+        """
+        parts = accelerator.num_processes // self.context_parallel
+        packs = self.packs(branches, parts)
+        return packs, share_out(packs, parts)[accelerator.process_index // self.context_parallel]
+
+
+WHOLE_ANSWERS: tuple[Reads, ...] = ("compared", "judged")
+"""What objectives read that look at answers as a whole, not at one prediction after another."""
 
 
 class Teaches(Protocol):
@@ -62,6 +84,7 @@ class ScoringModel(nn.Module):
         readout: Reads numbers off a branch, where the objective asks for them.
         teacher: Says what the predictions should be, where the objective asks for it; no part of
             the module, so that nothing trains, shares out or saves it.
+        context: The processes that compute a pack together; None: each pack is one's own.
     """
 
     def __init__(
@@ -71,6 +94,7 @@ class ScoringModel(nn.Module):
         channels: int,
         readout: Readout | None = None,
         teacher: Teaches | None = None,
+        context: ContextGroup | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -78,6 +102,7 @@ class ScoringModel(nn.Module):
         self.objective = objective
         self.channels = channels
         self.teacher = teacher
+        self.context = context
 
     @property
     def base(self) -> Any:
@@ -99,11 +124,20 @@ class ScoringModel(nn.Module):
             baseline: ``()``: for objectives that need one.
 
         Returns:
-            The sums; or what the work returned.
+            The sums, which over the processes of a group add up to those of the pack; or what the
+            work returned.
         """
         if not isinstance(pack, Pack):
             return pack(self)
-        return self.objective.sums(self._predictions(pack, branches, baseline))
+        sums = self.objective.sums(self._predictions(pack, branches, baseline))
+        if self.context is None or self.objective.reads not in WHOLE_ANSWERS:
+            return sums
+        # Each process has compared the answers as a whole; the tokens are its own.
+        size = self.context.size
+        return ChannelSums(
+            sums.loss,
+            {name: of if name == "tokens" else of / size for name, of in sums.totals.items()},
+        )
 
     def answer_logprobs(self, pack: Pack, branches: Sequence[Branch]) -> Tensor:
         """Return the log-probability of each of the pack's completions, ``(A,)``, in nats."""
@@ -111,7 +145,7 @@ class ScoringModel(nn.Module):
 
     def readouts(self, pack: Pack) -> Tensor:
         """Return what the readout says of each of the pack's branches, ``(A, C)``."""
-        read = self._read(token_states(self.base, pack), pack)
+        read = self._read(token_states(self.base, pack, self.context), pack)
         assert read is not None
         return read
 
@@ -120,18 +154,28 @@ class ScoringModel(nn.Module):
         if self.readout is None:
             return None
         # Under sharded training the head is a wrapped module, with the same attributes.
-        read: Tensor = self.readout(pooled(states_TD, pack, self.readout.info.pooling))
-        return read
+        if self.context is None:
+            read: Tensor = self.readout(pooled(states_TD, pack, self.readout.info.pooling))
+            return read
+        last_A = self.context.share(pack.tokens).local[torch.from_numpy(pack.last)]
+        here_A = (last_A >= 0).to(states_TD.device)
+        own: Tensor = self.readout(states_TD[last_A[last_A >= 0].to(states_TD.device)])
+        part = own.new_zeros(len(last_A), own.shape[1])
+        return added_up(part.masked_scatter(here_A[:, None], own), self.context)
 
     def _predictions(
         self, pack: Pack, branches: Sequence[Branch], baseline: Tensor | None = None
     ) -> Predictions:
         base = self.base
         device = base.device
-        states_TD = token_states(base, pack)
+        states_TD = token_states(base, pack, self.context)
+        predictor = torch.from_numpy(pack.predictor)
+        if self.context is not None:
+            predictor = self.context.share(pack.tokens).local[predictor]
+        own = predictor >= 0  # the others are predicted elsewhere
 
         def place(array: Any) -> Tensor:
-            return torch.from_numpy(array).to(device)
+            return torch.from_numpy(array)[own].to(device)
 
         answers = _answers(
             [branches[index] for index in pack.members],
@@ -140,7 +184,7 @@ class ScoringModel(nn.Module):
             with_classes=self.objective.reads == "classes",
         )
         return Predictions(
-            hidden_SD=states_TD[place(pack.predictor)],
+            hidden_SD=states_TD[predictor[own].to(device)],
             target=place(pack.target),
             weight=place(pack.weight),
             channel=place(pack.channel),
@@ -150,6 +194,7 @@ class ScoringModel(nn.Module):
             answers=answers,
             baseline=baseline,
             teacher=None if self.teacher is None else self.teacher.of(pack, branches),
+            context=self.context,
         )
 
 
@@ -191,34 +236,50 @@ def _answers(
     )
 
 
-def token_states(model: PreTrainedModel, pack: Pack) -> Tensor:
+def token_states(model: PreTrainedModel, pack: Pack, context: ContextGroup | None = None) -> Tensor:
     """Run a decoder, or an encoder, over a pack.
 
     Args:
         model: A causal language model, with ``FOREST_ATTENTION`` set for a forest pack; or an
             encoder, for rows only.
         pack: A forest, or padded rows.
+        context: The processes that compute a forest together, each of which must call this.
 
     Returns:
-        ``(T, D)``: the hidden state of each token; of padded rows, one row after another.
+        ``(T, D)``: the hidden state of each token, or of each that is this process's own; of padded
+        rows, one row after another.
     """
     if is_encoder(model.config):
         return encoder_states(model, pack)
     device = model.device
-    input_ids = torch.from_numpy(pack.input_ids).to(device)
-    position_ids = torch.from_numpy(pack.position_ids).to(device)
     if pack.row_lengths is None:
-        layout = ForestLayout(torch.from_numpy(pack.visible_until), device)
+        ids, positions, layout = _laid_out(pack, device, context)
         states: Tensor = model.get_decoder()(
-            input_ids=input_ids[None],
-            position_ids=position_ids[None],
+            input_ids=ids[None].to(device),
+            position_ids=positions[None].to(device),
             use_cache=False,
             forest=layout,
         ).last_hidden_state[0]
     else:
+        input_ids = torch.from_numpy(pack.input_ids).to(device)
         lengths = torch.from_numpy(pack.row_lengths).to(device)
         mask = torch.arange(input_ids.shape[1], device=device)[None] < lengths[:, None]
         states = model.get_decoder()(
             input_ids=input_ids, attention_mask=mask.long(), use_cache=False
         ).last_hidden_state.flatten(0, 1)
     return states
+
+
+def _laid_out(
+    pack: Pack, device: torch.device, context: ContextGroup | None
+) -> tuple[Tensor, Tensor, ForestLayout]:
+    """Return the tokens of a forest that are computed here, their positions, and the layout."""
+    ids, positions = torch.from_numpy(pack.input_ids), torch.from_numpy(pack.position_ids)
+    until = torch.from_numpy(pack.visible_until)
+    if context is None:
+        return ids, positions, ForestLayout(until, device)
+    share = context.share(pack.tokens)
+    more = (0, share.tokens - pack.tokens)
+    until = torch.cat([until, torch.arange(pack.tokens, share.tokens) + 1])  # see themselves only
+    ids, positions = (nn.functional.pad(part, more)[share.own] for part in (ids, positions))
+    return ids, positions, ForestLayout(until, device, share)

@@ -32,7 +32,12 @@ from danlu.objectives.imitation import Imitation
 from danlu.runs import RunDirectory
 from danlu.sequences.template import ChatTemplate
 from danlu.training.data import TrainingData, load_data, make_data
-from danlu.training.devices import describe_devices, loading_device, prepare
+from danlu.training.devices import (
+    context_group,
+    describe_devices,
+    loading_device,
+    prepare,
+)
 from danlu.training.labelled import (
     chat_template,
     check_model,
@@ -158,7 +163,14 @@ def set_up(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
     moving = sum(parameter.numel() for parameter in _parameters(model, readout, None).values())
     notes.say(f"{moving:,} of {total:,} parameters move ({moving / total:.2%}), on {device}")
     notes.say(*describe_devices(recipe, accelerator))
-    scoring = ScoringModel(model, objective, len(data.train.channels), readout, teacher)
+    context = context_group(recipe, accelerator)
+    if context is not None and not packing.forest:
+        raise RecipeError(
+            "processes compute forests together, and this model is computed as rows: set 1.",
+            where="devices.context_parallel",
+        )
+    channels = len(data.train.channels)
+    scoring = ScoringModel(model, objective, channels, readout, teacher, context)
     practice = None
     if objective.reads == "prompts":
         assert template is not None
@@ -298,11 +310,12 @@ def _model(
         pack_tokens(recipe, device),
         forest=reason is None,
         whole_records=objective.whole_records,
+        context_parallel=recipe.devices.context_parallel,
     )
     return model, packing
 
 
 def pack_tokens(recipe: Recipe, device: torch.device) -> int:
-    """Return how many unique tokens are computed at a time."""
+    """Return how many unique tokens are computed at a time, by a process or by a group of them."""
     default = PACK_TOKENS_CPU if device.type == "cpu" else PACK_TOKENS_GPU
-    return recipe.training.pack_tokens or default
+    return recipe.training.pack_tokens or default * recipe.devices.context_parallel

@@ -31,7 +31,7 @@ from danlu.models.source import resolve, run_model
 from danlu.objectives import Teacher
 from danlu.objectives.distil import Distil, TopTokens
 from danlu.sequences.branch import Branch
-from danlu.sequences.forest import Pack, share_out
+from danlu.sequences.forest import Pack
 from danlu.sequences.prepared import KeptTeacher, PreparedData
 from danlu.training.data import TrainingData
 from danlu.training.notes import Notes
@@ -283,12 +283,11 @@ def _ask(
         offsets: ``(len(branches) + 1,)``: where the rows of each begin.
         accelerator: Devices and processes.
     """
-    device, processes = accelerator.device, accelerator.num_processes
+    device = accelerator.device
     top_k = min(distil.top_k or teacher.vocabulary, teacher.vocabulary)
     ids = torch.zeros(int(offsets[-1]), top_k, dtype=torch.int64, device=device)
     logprobs = torch.zeros(int(offsets[-1]), top_k + 1, device=device)
-    packs = teacher.packing.packs(branches, processes)
-    for pack in share_out(packs, processes)[accelerator.process_index]:
+    for pack in teacher.packing.dealt(branches, accelerator)[1]:
         if not len(pack.predictor):
             continue
         with accelerator.autocast():
@@ -301,7 +300,7 @@ def _ask(
                 top = distil.top_tokens(logits_CV)
                 ids[places[part]] = top.ids_CK
                 logprobs[places[part]] = top.logprobs_CK1.float()
-    if processes > 1:
+    if accelerator.num_processes > 1:
         ids = accelerator.reduce(ids, reduction="sum")
         logprobs = accelerator.reduce(logprobs, reduction="sum")
     return TopTokens(ids, logprobs)

@@ -276,8 +276,3 @@ def test_positions_on_the_command_line():
     assert recipe.model.rope.given() == {"type": "yarn", "factor": 2.0}
     with pytest.raises(RecipeError, match=r"model\.rope\.typ.*Did you mean 'type'"):
         load_recipe("sft-lora", ["model.rope.typ=yarn"])
-
-
-def test_sequences_are_not_split_over_processes():
-    with pytest.raises(RecipeError, match=r"would see each other. Set 1; .*gradient_checkpointing"):
-        load_recipe("sft-lora", ["devices.context_parallel=2"])

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,12 @@ STAGES: dict[str, dict[str, Any]] = {
 }
 
 Make = Callable[..., Recipe]
+
+
+def train_all(recipes: Sequence[Recipe]) -> None:
+    """Train one after another in the same processes."""
+    for recipe in recipes:
+        train(recipe, progress=False)
 
 
 @pytest.fixture
@@ -211,6 +217,27 @@ def test_each_process_holds_its_share_of_the_weights(tiny_folder, tmp_path, stra
     assert max(shares) < 0.52 * whole  # a little more than half: shares are filled up
 
 
+TOGETHER = {**STAGES, "checkpointing": {"training": {"gradient_checkpointing": True}}}
+
+
+@pytest.mark.parametrize(("strategy", "processes"), [("ddp", 2), ("fsdp2", 4)])
+def test_packs_computed_together_change_nothing(make, monkeypatch, strategy, processes):
+    """Two processes to a pack: chains, shared prompts, pairs, lists; with a kto baseline too."""
+    for stage, sections in TOGETHER.items():
+        monkeypatch.setitem(STAGES, stage, sections)
+    monkeypatch.setitem(STAGES, "kto", {"objective": {"name": "kto"}})
+    devices = {"strategy": strategy, "context_parallel": 2}
+    recipes = []
+    for stage in STAGES if processes == 2 else ("lora", "dpo"):
+        train(make(stage, f"alone-{stage}"), progress=False)
+        recipes.append(make(stage, f"together-{stage}", devices=devices))
+    log = Path(recipes[0].runs_dir).parent / "log.txt"
+    apart(train_all, recipes, log=log, processes=processes).finish()
+    for recipe in recipes:
+        run = run_of(recipe)
+        assert_same_run(run, run.with_name(run.name.replace("together", "alone")))
+
+
 def wait_for_step(run: Path, step: int, process: Apart) -> None:
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
@@ -309,6 +336,20 @@ def test_what_cannot_work_with_a_strategy_is_refused(sections, where, text, monk
     with pytest.raises(RecipeError, match=text) as caught:
         make_accelerator(Recipe.model_validate(tree), 2)
     assert caught.value.where == where
+
+
+@pytest.mark.parametrize(
+    ("processes", "sections", "text"),
+    [
+        (3, {}, "2 processes are to compute a pack together, and 3 were launched"),
+        (2, {"objective": {"name": "distil"}}, "distil needs the whole of a pack"),
+        (2, {"tuning": {"method": "prompt"}}, "puts tokens before every sequence"),
+    ],
+)
+def test_packs_that_cannot_be_computed_together_are_refused(processes, sections, text):
+    sections = {"training": {"device": "cpu"}, "devices": {"context_parallel": 2}, **sections}
+    with pytest.raises(RecipeError, match=rf"devices\.context_parallel.*{text}"):
+        make_accelerator(Recipe(name="x", **sections), processes)
 
 
 def test_a_gpu_that_would_be_taken_anyway_is_named(monkeypatch):

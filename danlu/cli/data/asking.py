@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -112,8 +112,21 @@ class Asked:
         return Prompts(self.prompts)
 
 
-def with_model(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of ``Asked``, which it gets as one argument ``asked``."""
+def with_model(
+    command: Callable[..., Any] | None = None, *, required: bool = True
+) -> Callable[..., Any]:
+    """Give a command the options of ``Asked``, which it gets as one argument ``asked``.
+
+    Args:
+        command: A command, or nothing: used as ``@with_model(required=False)``.
+        required: Whether it cannot do without ``--model``; else that is empty if not given.
+    """
+    if command is None:
+        return partial(with_model, required=required)
+    return _with_model(command, inspect.Parameter.empty if required else "")
+
+
+def _with_model(command: Callable[..., Any], no_model: Any) -> Callable[..., Any]:
     hints = get_type_hints(Asked, include_extras=True)
     signature = inspect.signature(command, eval_str=True)
     own = [one for one in signature.parameters.values() if one.name != "asked"]
@@ -121,7 +134,7 @@ def with_model(command: Callable[..., Any]) -> Callable[..., Any]:
         inspect.Parameter(
             one.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if one.name == "model" else one.default,
+            default=no_model if one.name == "model" else one.default,
             annotation=hints[one.name],
         )
         for one in fields(Asked)

@@ -13,12 +13,17 @@ from danlu.cli.data.common import AsJson, Data, Name, StorePath, apply_and_tell,
 EPILOG = """\b
 Examples:
   danlu data select mine --count 500 -n mine
-  danlu data select mine --by difficulty --share 0.3 --scores ifd.jsonl --most 1 -n mine
+  danlu data score mine --model runs/my-run -o scores.jsonl
+  danlu data select mine --by difficulty --share 0.3 --scores scores.jsonl --most 1 -n mine
 
-Each task type is ranked within itself, never against another. Scores are a JSONL of id and score:
-for quality usually the perplexity of the answer (the lowest are kept), for difficulty its loss with
-the prompt over its loss without it (the highest are kept).
+Each task type is ranked within itself, never against another. Scores are a JSONL of id and score,
+as danlu data score writes it: for quality the perplexity of the answer (the lowest are kept), for
+difficulty its loss with the prompt over its loss without it, ifd (the highest are kept).
 """
+
+
+USUAL = {"quality": "perplexity", "difficulty": "ifd"}
+"""Which score is meant."""
 
 
 class ByName(StrEnum):
@@ -37,6 +42,14 @@ class PreferName(StrEnum):
     middle = "middle"
 
 
+class UnscoredName(StrEnum):
+    """What becomes of a record without a score."""
+
+    stop = "stop"
+    keep = "keep"
+    drop = "drop"
+
+
 def select(
     data: Data,
     by: Annotated[ByName, typer.Option(help="What is chosen by.")] = ByName.diversity,
@@ -47,6 +60,13 @@ def select(
         typer.Option("--of", help="Another count of a task type or area.", metavar="TYPE=COUNT"),
     ] = None,
     scores: Annotated[Path | None, typer.Option(help="JSONL of id and score.")] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(help="Its name in the JSONL; else perplexity or ifd, or 'score'."),
+    ] = None,
+    unscored: Annotated[
+        UnscoredName, typer.Option(help="What becomes of records without a score.")
+    ] = UnscoredName.stop,
     prefer: Annotated[PreferName | None, typer.Option(help="Which scores are kept.")] = None,
     least: Annotated[float | None, typer.Option(help="Lowest score that may be kept.")] = None,
     most: Annotated[float | None, typer.Option(help="Highest score that may be kept.")] = None,
@@ -67,11 +87,12 @@ def select(
         count,
         share,
         {task_type: int(number) for task_type, number in given.items()},
-        Scores.load(scores) if scores else Scores(),
+        Scores.load(scores, score or USUAL.get(by.value, "score")) if scores else Scores(),
         prefer.value if prefer else None,
         least,
         most,
         seed,
+        unscored.value,
     )
     apply_and_tell(operation, data, store=store, name=name, as_json=as_json)
 

@@ -56,7 +56,7 @@ def make_suite(
     path = write_suite(made.suite, out)
     if as_json:
         result_json(
-            {"path": str(path), "name": made.suite.name, "left_out": made.left_out}
+            {"path": str(path), "name": made.suite.name, "left_out": made.left_out, "cut": made.cut}
             | {
                 "task_types": {
                     n: s.model_dump(mode="json") for n, s in made.suite.task_types.items()
@@ -72,6 +72,8 @@ def make_suite(
     table(columns, rows, right=("items",))
     for reason, count in made.left_out.items():
         note(f"{count:,} left out: {reason}")
+    if made.cut:
+        note(f"{made.cut:,} answers ended with a stop token written out, which was taken off")
     note(f"{path}: look at the scorers, then: danlu eval {out} --model M")
 
 

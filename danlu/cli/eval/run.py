@@ -15,7 +15,6 @@ from danlu.cli.output import note
 if TYPE_CHECKING:
     from danlu.evaluation.asking.model import AskedModel
     from danlu.evaluation.run import Drawing
-    from danlu.evaluation.suites import Suite
 
 EPILOG = """\b
 Examples:
@@ -23,12 +22,16 @@ Examples:
   danlu eval run my-suite/suite.yaml --model runs/my-run
   danlu eval run gsm8k_test.jsonl --model runs/my-run --samples 4 --temperature 0.7
   danlu eval run general --model qwen3 --endpoint http://localhost:8000/v1
+  danlu eval run lm-eval:hellaswag,arc_easy --model runs/my-run --limit 200
 
 SUITE is the name of a suite that ships, a YAML file, a folder with suite.yaml, or a data file of
-AlignBench, MT-Bench, GSM8K, HumanEval or multiple choice (CSV). The same command again goes on with
-an evaluation that was broken off; answers that an earlier evaluation of the same model has are not
+AlignBench, MT-Bench, GSM8K, HumanEval or multiple choice (CSV). lm-eval:TASKS are tasks of
+lm-evaluation-harness, or YAML files of such tasks. The same command again goes on with an
+evaluation that was broken off; answers that an earlier evaluation of the same model has are not
 asked again.
 """
+
+LM_EVAL = "lm-eval:"
 
 
 def run(
@@ -76,6 +79,10 @@ def run(
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
     ] = False,
+    apply_chat_template: Annotated[
+        bool,
+        typer.Option("--apply-chat-template", help="Of lm-eval: its texts as a conversation."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask a model a suite, score its answers, and print the table by task type."""
@@ -83,6 +90,21 @@ def run(
     from danlu.evaluation.suites import load_suite
     from danlu.workshop.produce.cache import RequestCache
 
+    options = {
+        "template": template,
+        "device": device,
+        "precision": precision,
+        "trust_remote_code": trust_remote_code,
+    }
+    if suite.startswith(LM_EVAL):
+        if endpoint is not None or samples > 1 or temperature:
+            raise typer.BadParameter(
+                "its tasks are asked of a model in this process, as they say themselves; leave out "
+                "--endpoint, --samples and --temperature",
+                param_hint=suite,
+            )
+        _harness(suite, model, evals, name, limit, apply_chat_template, options, as_json)
+        return
     asked = load_suite(suite)
     asked = asked.limited(limit) if limit else asked
     drawing = _drawing(samples, temperature, top_p, seed, max_new_tokens)
@@ -92,19 +114,41 @@ def run(
         else:
             from danlu.evaluation.asking.local import LocalModel
 
-            who = LocalModel.load(
-                model,
-                cache,
-                template=template,
-                device=device,
-                precision=precision,
-                trust_remote_code=trust_remote_code,
-            )
+            who = LocalModel.load(model, cache, **options)
         try:
             with stage_bar() as progress:
                 found = evaluate(asked, who, evals, drawing=drawing, name=name, progress=progress)
         finally:
             who.close()
+    summary = found.summary()
+    assert summary is not None
+    tell(found, summary, as_json)
+
+
+def _harness(
+    suite: str,
+    model: str,
+    evals: Path,
+    name: str | None,
+    limit: int | None,
+    apply_chat_template: bool,
+    options: dict[str, Any],
+    as_json: bool,
+) -> None:
+    from danlu.evaluation.asking.local import LocalModel
+    from danlu.evaluation.harness import run_harness
+    from danlu.evaluation.run import free_place
+
+    tasks = [task for task in suite.removeprefix(LM_EVAL).split(",") if task]
+    if not tasks:
+        raise typer.BadParameter("names no task, as in lm-eval:hellaswag", param_hint=suite)
+    found = run_harness(
+        tasks,
+        LocalModel.load(model, None, **options),
+        free_place(evals, name, suite, model),
+        limit=limit,
+        chat_template=apply_chat_template,
+    )
     summary = found.summary()
     assert summary is not None
     tell(found, summary, as_json)
@@ -161,11 +205,6 @@ def stage_bar() -> Iterator[Callable[[str, int, int], None]]:
             told.add(stage)
 
         yield progress
-
-
-def described(suite: Suite) -> str:
-    """Say in a line what a suite has."""
-    return f"{suite.name}: {len(suite.items):,} items of {len(suite.task_types)} task types"
 
 
 def register(group: typer.Typer) -> None:

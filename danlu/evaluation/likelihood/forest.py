@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from danlu.config.recipe import SequencesSection
 from danlu.errors import ModelError, TemplateError
@@ -32,6 +31,8 @@ from danlu.training.scoring import token_states
 
 PACK_TOKENS = {"cpu": 4096, "cuda": 32_768}
 """Unique tokens computed at a time."""
+CHUNK_ROWS = 256
+"""Predictions whose logits exist at a time: 50 MB with a vocabulary of 50,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,13 @@ class Found(NamedTuple):
         logprob: In nats, of all its tokens; None if it could not be computed.
         tokens: That are predicted.
         problem: Why not; empty otherwise.
+        greedy: Whether each of them is the likeliest there.
     """
 
     logprob: float | None
     tokens: int = 0
     problem: str = ""
+    greedy: bool = False
 
 
 class LikelihoodModel:
@@ -122,15 +125,36 @@ class LikelihoodModel:
                 hear(place, one)
 
         branches, places = self._branches(wanted, groups, tell)
+        for number, one in self._scored(branches):
+            tell(places[number], one)
+        return [found[place] for place in range(len(wanted))]
+
+    def after_tokens(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Found]:
+        """Return the log-probability of tokens after tokens, for callers that encode themselves.
+
+        Raises:
+            ValueError: If one is without a token before it, or without a token.
+        """
+        branches = []
+        for group, (before, after) in enumerate(pairs):
+            if not before or not after:
+                raise ValueError("there must be a token before, and one that is predicted")
+            weights = np.zeros(len(before) + len(after), np.float32)
+            weights[len(before) :] = 1.0
+            ids = np.array([*before, *after], np.int32)
+            branches.append(Branch(ids, weights, group, 0, 0, len(before)))
+        found = dict(self._scored(branches))
+        return [found[number] for number in range(len(pairs))]
+
+    def _scored(self, branches: Sequence[Branch]) -> Iterator[tuple[int, Found]]:
+        """Yield the number of each branch with what the model gives its completion."""
         with _own_attention(self._model):
             if self.reason is None:
                 self._model.set_attn_implementation(FOREST_ATTENTION)
             elif self._model.config._attn_implementation == FOREST_ATTENTION:
                 self._model.set_attn_implementation("sdpa")
             for pack in self._packs(branches):
-                for member, total, count in zip(*self._sums(pack), strict=True):
-                    tell(places[member], Found(total, count))
-        return [found[place] for place in range(len(wanted))]
+                yield from self._sums(pack)
 
     def _branches(
         self,
@@ -182,21 +206,30 @@ class LikelihoodModel:
         return build_rows(branches, self._pack_tokens)
 
     @torch.no_grad()
-    def _sums(self, pack: Pack) -> tuple[list[int], list[float], list[int]]:
-        """Return a pack's members, with the sum and the number of their log-probabilities."""
+    def _sums(self, pack: Pack) -> list[tuple[int, Found]]:
+        """Return a pack's members, each with the sum of its log-probabilities."""
         device = self._model.device
         states_TD = token_states(self._model, pack)
         head = OutputHead.of(self._model)
-        predictor, target, branch = (
-            torch.from_numpy(array).to(device)
-            for array in (pack.predictor, pack.target, pack.branch)
+        predictor, target_S = (
+            torch.from_numpy(array).to(device) for array in (pack.predictor, pack.target)
         )
-        logprob_S: Tensor = head.logprobs(states_TD[predictor], target).double().cpu()
-        branch = branch.cpu()
-        total_A = torch.zeros(len(pack.members), dtype=torch.float64)
-        total_A.index_add_(0, branch, logprob_S)
-        count_A = torch.bincount(branch, minlength=len(pack.members))
-        return pack.members.tolist(), total_A.tolist(), count_A.tolist()
+        logprobs, likeliest = [], []
+        for here in torch.arange(len(predictor), device=device).split(CHUNK_ROWS):
+            logits_CV = head.frozen_logits(states_TD[predictor[here]])
+            own_C = logits_CV.gather(1, target_S[here].unsqueeze(1)).squeeze(1)
+            logprobs.append((own_C - logits_CV.logsumexp(-1)).double().cpu())
+            likeliest.append((logits_CV.argmax(-1) == target_S[here]).cpu())
+        branch, members = torch.from_numpy(pack.branch), pack.members.tolist()
+        total_A = torch.zeros(len(members), dtype=torch.float64)
+        total_A.index_add_(0, branch, torch.cat(logprobs))
+        count_A = torch.bincount(branch, minlength=len(members))
+        greedy_A = torch.bincount(branch[torch.cat(likeliest)], minlength=len(members)) == count_A
+        found = zip(total_A.tolist(), count_A.tolist(), greedy_A.tolist(), strict=True)
+        return [
+            (member, Found(total, count, greedy=greedy))
+            for member, (total, count, greedy) in zip(members, found, strict=True)
+        ]
 
 
 @contextmanager

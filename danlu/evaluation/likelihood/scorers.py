@@ -66,11 +66,11 @@ def _figures(found: Sequence[Mapping[str, LikelihoodRow]]) -> dict[str, float]:
     probabilities = [math.exp(value) for value in logprobs]
     tokens = sum(row.tokens for row in rows)
     return {
+        "perplexity": math.exp(-math.fsum(logprobs) / tokens),
         "sum_probability": math.fsum(probabilities),
         "mean_probability": math.fsum(probabilities) / len(rows),
         "sum_logprob": math.fsum(logprobs),
         "mean_logprob": math.fsum(logprobs) / len(rows),
-        "perplexity": math.exp(-math.fsum(logprobs) / tokens),
     }
 
 

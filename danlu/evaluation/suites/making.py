@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,10 @@ MOST_LABELS, LABEL_CHARACTERS, ITEMS_PER_LABEL = 20, 40, 3
 """Answers are labels if there are so few, so short, and each occurs so often on average."""
 SHORT_CHARACTERS = 60
 """Up to here an answer on one line is expected word for word."""
+SHORT_TOKENS = 64
+"""Longest answer that is asked for where labels or short answers are expected."""
+STOP_TEXT = re.compile(r"(?:\s*(?:<\|(?:endoftext|im_end|eot_id|end_of_text|end)\|>|</s>))+\s*$")
+"""Stop tokens as text, which some data end their answers with; no model says them."""
 PERPLEXITY_RANGE = [-20.0, 0.0]
 """Nats per token; a vocabulary of 250,000 guessed evenly is at -12.4."""
 
@@ -46,11 +51,13 @@ class Made:
         suite: The suite.
         why: Of each task type, why it is scored as it is.
         left_out: How many records are not in it, by reason.
+        cut: How many answers ended with the text of a stop token, which was taken off.
     """
 
     suite: Suite
     why: Mapping[str, str]
     left_out: Mapping[str, int]
+    cut: int = 0
 
 
 def make_suite(
@@ -76,8 +83,12 @@ def make_suite(
     by_type: dict[str, list[tuple[Record, Item]]] = defaultdict(list)
     left_out: Counter[str] = Counter()
     seen: set[str] = set()
+    cut = 0
     for record in records:
         item = _item(record)
+        cut += record.messages[-1].role == "assistant" and bool(
+            STOP_TEXT.search(record.messages[-1].content or "")
+        )
         if isinstance(item, str):
             left_out[item] += 1
         elif item.id in seen:
@@ -96,7 +107,7 @@ def make_suite(
         tree, why[task_type], own = _proposed(task_type, found, taxonomy)
         types[task_type] = read_stakes(tree, task_type)
         items += own
-    return Made(Suite(name, types, tuple(items)), why, dict(left_out))
+    return Made(Suite(name, types, tuple(items)), why, dict(left_out), cut)
 
 
 def write_suite(suite: Suite, folder: Path | str) -> Path:
@@ -161,7 +172,7 @@ def _item(record: Record) -> Item | str:
     answer = messages.pop() if messages and messages[-1].role == "assistant" else None
     if not any(message.role == "user" for message in messages):
         return "asks nothing"
-    text = (answer.content or "").strip() if answer else ""
+    text = STOP_TEXT.sub("", answer.content or "").strip() if answer else ""
     expected = record.meta.get("expectations")
     if not text and not expected:
         return "has no answer to compare with"
@@ -225,7 +236,7 @@ def _proposed(
     answers = [str(item.reference) for item in items]
     skill = taxonomy.skills.get(task_type) if taxonomy else None
     if skill and skill.closed_labels and _are_labels(answers, skill.closed_labels):
-        tree = {"scorer": "classification", "labels": list(skill.closed_labels)}
+        tree = _short("classification", labels=list(skill.closed_labels))
         return tree, "closed labels of the taxonomy", items
     return (*_by_answers(answers), items)
 
@@ -241,10 +252,14 @@ def _by_answers(answers: Sequence[str]) -> tuple[dict[str, Any], str]:
     few = 2 <= len(labels) <= MOST_LABELS and len(answers) >= ITEMS_PER_LABEL * len(labels)
     if few and all(len(one) <= LABEL_CHARACTERS for one in labels) and _differ(labels):
         why = f"{len(labels)} different short answers"
-        return {"scorer": "classification", "labels": labels}, why
+        return _short("classification", labels=labels), why
     if all(len(one) <= SHORT_CHARACTERS and "\n" not in one for one in answers):
-        return {"scorer": "exact", "also": [{"rouge": {"variant": "1"}}]}, "short answers"
+        return _short("exact", also=[{"rouge": {"variant": "1"}}]), "short answers"
     return {"scorer": "rouge", "also": ["length"]}, "long answers"
+
+
+def _short(scorer: str, **more: Any) -> dict[str, Any]:
+    return {"scorer": scorer, **more, "max_new_tokens": SHORT_TOKENS}
 
 
 def _are_labels(answers: Sequence[str], labels: Sequence[str]) -> bool:

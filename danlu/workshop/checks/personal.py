@@ -152,15 +152,37 @@ def luhn_is_right(number: str) -> bool:
 
 def _look(view: View) -> Iterator[Hit]:
     text = view.whole
+    for rule, spans in _found(text):
+        if one := next(spans, None):
+            yield Hit(rule, masked(one[0]), detail=view.place(one.start()))
+
+
+def personal_spans(text: str) -> list[tuple[str, int, int]]:
+    """Return all personal data and secrets in a text: rule, start and end, none overlapping.
+
+    Example:
+        >>> personal_spans("Mail li@danlu.cn or call 13987650912.")
+        [('email', 5, 16), ('phone', 25, 36)]
+    """
+    spans: list[tuple[str, int, int]] = []
+    for rule, found in _found(text):
+        for one in found:
+            start, end = one.span()
+            if all(end <= other[1] or start >= other[2] for other in spans):
+                spans.append((rule, start, end))
+    return sorted(spans, key=lambda span: span[1])
+
+
+def _found(text: str) -> Iterator[tuple[str, Iterator[re.Match[str]]]]:
+    """Yield each rule with what it finds, as far as anybody asks."""
     if "@" in text:
-        for one in _EMAIL.finditer(text):
-            if not (_EXAMPLE_DOMAIN.search(one[2]) or one[1].lower() in _EXAMPLE_NAMES):
-                yield _hit("email", view, one)
-                break
+        yield "email", _emails(text)
     if _DIGITS.search(text):
-        yield from _numbers(view, text)
-    if _has_secret_mark(text) and (found := _SECRET.search(text)):
-        yield _hit("secret", view, found)
+        yield "id_number", _id_numbers(text)
+        yield "bank_card", _cards(text)
+        yield "phone", _phones(text)
+    if _has_secret_mark(text):
+        yield "secret", _SECRET.finditer(text)
 
 
 def _has_secret_mark(text: str) -> bool:
@@ -178,24 +200,27 @@ def _has_secret_mark(text: str) -> bool:
     )
 
 
-def _numbers(view: View, text: str) -> Iterator[Hit]:
-    for found in _ID_NUMBER.finditer(text):
-        if id_number_is_right(found[0]):
-            yield _hit("id_number", view, found)
-            break
-    for found in _CARD.finditer(text):
-        number = re.sub(r"\D", "", found[0])
+def _emails(text: str) -> Iterator[re.Match[str]]:
+    for one in _EMAIL.finditer(text):
+        if not (_EXAMPLE_DOMAIN.search(one[2]) or one[1].lower() in _EXAMPLE_NAMES):
+            yield one
+
+
+def _id_numbers(text: str) -> Iterator[re.Match[str]]:
+    return (one for one in _ID_NUMBER.finditer(text) if id_number_is_right(one[0]))
+
+
+def _cards(text: str) -> Iterator[re.Match[str]]:
+    for one in _CARD.finditer(text):
+        number = re.sub(r"\D", "", one[0])
         is_card = _ISSUED.fullmatch(number) and not _TEST_CARDS.search(number)
         # An identity number may pass Luhn's test too.
-        if is_card and luhn_is_right(number) and not _ID_NUMBER.fullmatch(found[0]):
-            yield _hit("bank_card", view, found)
-            break
+        if is_card and luhn_is_right(number) and not _ID_NUMBER.fullmatch(one[0]):
+            yield one
+
+
+def _phones(text: str) -> Iterator[re.Match[str]]:
     for pattern in (_MOBILE, _ABROAD):
-        for found in pattern.finditer(text):
-            if not _FICTIONAL.search(found[0]):
-                yield _hit("phone", view, found)
-                return
-
-
-def _hit(rule: str, view: View, found: re.Match[str]) -> Hit:
-    return Hit(rule, masked(found[0]), detail=view.place(found.start()))
+        for one in pattern.finditer(text):
+            if not _FICTIONAL.search(one[0]):
+                yield one

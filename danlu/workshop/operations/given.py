@@ -39,8 +39,12 @@ class Scores:
     by_id: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: Path | str) -> Scores:
-        """Read a JSONL file of objects with ``id`` and ``score``.
+    def load(cls, path: Path | str, name: str = "score") -> Scores:
+        """Read a JSONL file of objects with ``id`` and a score.
+
+        Args:
+            path: The file, such as ``danlu data score`` writes.
+            name: What the score is called; where a line has none of that name, ``score``.
 
         Raises:
             RecordError: If it cannot be read, or a line says something else.
@@ -54,16 +58,17 @@ class Scores:
             where = f"{path}:{number}"
             try:
                 row = json.loads(line)
-                name, score = row["id"], row["score"]
+                id_, score = row["id"], row[name] if name in row else row["score"]
             except (ValueError, KeyError, TypeError) as error:
                 raise RecordError(
-                    'a line of scores is an object such as {"id": "a1", "score": 2.5}.', where=where
+                    f'a line of scores is an object such as {{"id": "a1", "{name}": 2.5}}.',
+                    where=where,
                 ) from error
             number_given = isinstance(score, int | float) and not isinstance(score, bool)
-            if not isinstance(name, str) or not number_given or score != score:
-                raise RecordError(f"the score of {name!r} is {score!r}, no number.", where=where)
-            if by_id.setdefault(name, float(score)) != score:
-                raise RecordError(f"{name!r} has two scores.", where=where)
+            if not isinstance(id_, str) or not number_given or score != score:
+                raise RecordError(f"the score of {id_!r} is {score!r}, no number.", where=where)
+            if by_id.setdefault(id_, float(score)) != score:
+                raise RecordError(f"{id_!r} has two scores.", where=where)
         return cls(by_id)
 
     def of(self, records: Iterable[Record]) -> list[float]:
@@ -81,8 +86,8 @@ class Scores:
                 missing.append(record.id)
         if missing:
             raise RecordError(
-                f"{len(missing)} records have no score ({', '.join(missing[:3])} ...). Score every "
-                "record, or leave those out first."
+                f"{len(missing)} records have no score ({', '.join(missing[:3])} ...). --unscored "
+                "keep or drop goes on without."
             )
         return found
 

@@ -1,7 +1,8 @@
 """Task types proposed for records that have none; what is doubtful is left to a person.
 
-Two ways, in this order: the keywords and patterns of the taxonomy; and the task types of the most
-similar records that are labelled.
+Three ways, in this order: the keywords and patterns of the taxonomy; the task types of the most
+similar records that are labelled; and a model that is asked (``danlu.workshop.produce.task_types``)
+about what is still doubtful.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,9 +24,10 @@ from danlu.workshop.operations.split import prompt_text
 from danlu.workshop.store.decision import Decision, Entry, Progress, keep
 from danlu.workshop.taxonomy import Taxonomy
 
-By = Literal["rules", "neighbours"]
+By = Literal["rules", "neighbours", "model"]
 
 BY_RULE, BY_NEIGHBOURS, DOUBTFUL = "label by rule", "label by neighbours", "label doubtful"
+BY_MODEL = "label by model"
 POOL_PER_TYPE = 500
 """Labelled records of a task type that others are compared with; more say little more."""
 DISTANCE = 0.1
@@ -50,9 +52,16 @@ class Proposal(NamedTuple):
     partner: str | None = None
 
 
+class Proposer(Protocol):
+    """Who proposes task types for many records at a time; a setting of the operation."""
+
+    def propose(self, records: Sequence[Record]) -> list[Proposal | None]:
+        """Return a proposal for each record; None where there is none."""
+
+
 @dataclass
 class Trial:
-    """How the neighbours do on records whose task type is known.
+    """How a way to propose does on records whose task type is known.
 
     Attributes:
         records: How many were tried.
@@ -79,11 +88,16 @@ class Label:
     limit of 0.55 labels 65 % of them, 90 % of these rightly, and one of 0.71 labels 51 %, 95 %
     rightly. How it does on the data at hand is tried each time (``trial``).
 
+    A model is asked about what the other ways leave doubtful; its confidence is the share of its
+    samples that agree.
+
     Attributes:
         taxonomy: The task types that there are; None where only neighbours are asked.
         by: Which ways, in this order.
         limit: Least confidence that is taken.
         neighbours: How many of the nearest are asked.
+        model: Who is asked last; None is nobody.
+        model_tries: So many labelled records the model is asked about too, to tell how it does.
 
     Raises:
         StoreError: If a setting is out of range.
@@ -96,19 +110,24 @@ class Label:
     by: tuple[By, ...] = ("rules", "neighbours")
     limit: float = 0.6
     neighbours: int = 8
+    model: Proposer | None = None
+    model_tries: int = field(default=0, metadata={"setting": False}, compare=False)
     trial: Trial = field(default_factory=Trial, metadata={"setting": False}, compare=False)
+    model_trial: Trial = field(default_factory=Trial, metadata={"setting": False}, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.limit <= 1:
             raise StoreError(f"the limit is {self.limit:g}; it must be above 0 and at most 1.")
         if self.neighbours < 1:
             raise StoreError(f"neighbours is {self.neighbours}; it must be at least 1.")
+        if (self.model is None) == ("model" in self.by):
+            raise StoreError("by holds 'model' just where a model is given to be asked.")
 
     def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:
         """Label what can be labelled."""
         rules = _Rules(self.taxonomy) if self.taxonomy and "rules" in self.by else None
         near = _Neighbours(records, self) if "neighbours" in self.by else None
-        if not (rules and rules.has_any) and not (near and near.has_any):
+        if not (rules and rules.has_any) and not (near and near.has_any) and not self.model:
             raise StoreError(
                 "nothing says what the task types look like: no record is labelled, and the "
                 "taxonomy has no keywords or patterns (or --by leaves them out). Write some, or "
@@ -116,13 +135,47 @@ class Label:
             )
         if near:
             near.check(self.trial, progress)
+        ways = [one for one in (rules, near) if one]
+        asked = self._asked(records, ways) if self.model else {}
         for record in records:
             if not is_unlabelled(record):
                 yield keep(record)
-                continue
-            found = [one.propose(record) for one in (rules, near) if one]
-            proposals = [one for one in found if one is not None]
-            yield self._decision(record, proposals)
+            elif record.id in asked:
+                yield self._decision(record, asked[record.id])
+            else:
+                yield self._decision(record, _proposals(record, ways))
+
+    def _asked(
+        self, records: Iterable[Record], ways: Sequence[_Rules | _Neighbours]
+    ) -> dict[str, list[Proposal]]:
+        """Ask the model about what is doubtful, and return all that is proposed for that."""
+        assert self.model is not None
+        found: dict[str, list[Proposal]] = {}
+        doubtful: list[Record] = []
+        labelled: list[tuple[bytes, Record]] = []
+        for record in records:
+            if is_unlabelled(record):
+                proposals = _proposals(record, ways)
+                if all(one.confidence < self.limit for one in proposals):
+                    found[record.id] = proposals
+                    doubtful.append(record)
+            elif self.model_tries and self._is_known(record):
+                labelled.append((_mark(record), record))
+                if len(labelled) > 2 * self.model_tries:
+                    labelled = sorted(labelled, key=lambda one: one[0])[: self.model_tries]
+        tried = [one for _, one in sorted(labelled, key=lambda one: one[0])[: self.model_tries]]
+        said = self.model.propose([*tried, *doubtful])
+        for record, proposal in zip(tried, said, strict=False):
+            self.model_trial.records += 1
+            if proposal and proposal.confidence >= self.limit:
+                self.model_trial.accepted += 1
+                self.model_trial.right += proposal.task_type == record.task_type
+        for record, proposal in zip(doubtful, said[len(tried) :], strict=True):
+            found[record.id] += [proposal] if proposal else []
+        return found
+
+    def _is_known(self, record: Record) -> bool:
+        return self.taxonomy is None or record.task_type in self.taxonomy.skills
 
     def _decision(self, record: Record, proposals: Sequence[Proposal]) -> Decision:
         for one in proposals:
@@ -137,6 +190,15 @@ class Label:
         entry = Entry(record.id, record.task_type, "kept", DOUBTFUL, value, self.limit)
         partner = best.partner if best else None
         return Decision(record, replace(entry, partner=partner, detail=detail))
+
+
+def _proposals(record: Record, ways: Sequence[_Rules | _Neighbours]) -> list[Proposal]:
+    found = [one.propose(record) for one in ways]
+    return [one for one in found if one is not None]
+
+
+def _mark(record: Record) -> bytes:
+    return hashlib.blake2b(record.id.encode(), digest_size=8).digest()
 
 
 def is_unlabelled(record: Record) -> bool:
@@ -199,8 +261,7 @@ class _Neighbours:
         for record in records:
             known = label.taxonomy is None or record.task_type in label.taxonomy.skills
             if known and not is_unlabelled(record):
-                mark = hashlib.blake2b(record.id.encode(), digest_size=8).digest()
-                by_type[record.task_type].append((mark, record.id, prompt_text(record)))
+                by_type[record.task_type].append((_mark(record), record.id, prompt_text(record)))
         pool = [
             (mark, task_type, id_, text)
             for task_type, ones in sorted(by_type.items())

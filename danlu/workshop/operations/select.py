@@ -24,6 +24,8 @@ from danlu.workshop.store.decision import Decision, Progress, drop, keep
 
 By = Literal["diversity", "quality", "difficulty"]
 Prefer = Literal["lowest", "highest", "middle"]
+Unscored = Literal["stop", "keep", "drop"]
+NO_SCORE = "no score"
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,15 @@ class Select:
         count: Records that are kept of each task type, at most; None if ``share`` says it.
         share: Share of the records of each task type that is kept.
         counts: For task types, or areas, that are to have another count.
-        scores: By id; every record needs one.
+        scores: By id.
         prefer: Which scores are kept: ``lowest`` (if None, for quality), ``highest`` (if None, for
             difficulty), or those in the ``middle`` of the task type.
         least: Records with lower scores are not kept at all.
         most: Records with higher scores are not kept at all. A difficulty above 1 says that the
             prompt makes the answer less likely: they do not belong together.
         seed: Decides between records that are equally good.
+        unscored: What becomes of records without a score: an error, kept, or dropped. They do not
+            count among those of their task type.
 
     Raises:
         DanluError: If not just one of count and share is given, or one is out of range.
@@ -62,6 +66,7 @@ class Select:
     least: float | None = None
     most: float | None = None
     seed: int = 0
+    unscored: Unscored = "stop"
 
     def __post_init__(self) -> None:
         given = [self.count is not None, self.share is not None]
@@ -79,12 +84,12 @@ class Select:
         """Say of every record whether it is kept."""
         records = list(records)
         marks = marks_of_ids((record.id for record in records), self.seed)
-        scores = [] if self.by == "diversity" else self.scores.of(records)
+        scores, decided = self._scores(records)
+        self._must_know(record.task_type for record in records)
         of_type: dict[str, list[int]] = defaultdict(list)
         for number, record in enumerate(records):
-            of_type[record.task_type].append(number)
-        self._must_know(of_type)
-        decided: dict[int, Decision] = {}
+            if number not in decided:
+                of_type[record.task_type].append(number)
         for task_type, own in of_type.items():
             # In an order that the order of the records has no part in.
             own.sort(key=lambda number: (int(marks[number]), records[number].id))
@@ -99,6 +104,22 @@ class Select:
             progress(self.name, len(decided), len(records))
         for number in range(len(records)):
             yield decided[number]
+
+    def _scores(self, records: Sequence[Record]) -> tuple[Mapping[int, float], dict[int, Decision]]:
+        """Return the scores by place, and what is decided of records that have none.
+
+        Raises:
+            RecordError: If some have none, and that is to stop the work.
+        """
+        if self.by == "diversity":
+            return {}, {}
+        known = self.scores.by_id
+        scored = [number for number, record in enumerate(records) if record.id in known]
+        if self.unscored == "stop":
+            self.scores.of(records)
+        says = keep if self.unscored == "keep" else drop
+        missing = {n: says(one, NO_SCORE) for n, one in enumerate(records) if one.id not in known}
+        return {number: known[records[number].id] for number in scored}, missing
 
     def _wanted(self, task_type: str, available: int) -> int:
         area = task_type.partition("/")[0]

@@ -92,6 +92,15 @@ def test_what_cannot_be_asked_is_counted_by_reason() -> None:
         make_suite(records[1:2], name="x")
 
 
+def test_stop_tokens_that_are_written_out_are_taken_off_and_counted() -> None:
+    ends = ("<|endoftext|>", "</s>", "<|im_end|>\n", "")
+    made = make_suite(
+        [talk(f"e{k}", f"好看{k}？", f"正面{end}", "a/b") for k, end in enumerate(ends)], name="x"
+    )
+    assert {item.reference for item in made.suite.items} == {"正面"}
+    assert made.cut == 3
+
+
 def test_a_limit_draws_the_same_items_each_time() -> None:
     one, two = (make_suite(RECORDS, name="x", limit=2, seed=3) for _ in range(2))
     assert one.suite.fingerprint == two.suite.fingerprint

@@ -1,0 +1,157 @@
+"""``danlu serve`` and ``danlu keys``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from danlu.cli.output import note, result, result_json
+
+EPILOG = """\b
+Examples:
+  danlu serve runs/quickstart
+  danlu serve small=runs/a large=runs/b --port 9000 --capture logs
+  danlu keys add office && danlu serve runs/quickstart --host 0.0.0.0 --keys keys.json
+  curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{"model": "quickstart", "messages": [{"role": "user", "content": "Who are you?"}]}'
+"""
+
+KEYS_FILE = Path("keys.json")
+
+
+def serve(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]MODEL_OR_RUN...",
+            help="Run directories, folders, GGUF files, hub ids or builtin:NAME; clients call each "
+            "by NAME, or by the last part of its path.",
+        ),
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    keys: Annotated[
+        Path | None, typer.Option(help="File of API keys, made by `danlu keys add`.")
+    ] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option(help="A web page that may ask from a browser (CORS).")
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Chat template, for a model without one of its own.")
+    ] = None,
+    longest: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 1024,
+    seconds: Annotated[float, typer.Option(help="Longest time for a request.")] = 600,
+    side_by_side: Annotated[int, typer.Option(min=1, help="Answers computed at a time.")] = 16,
+    concurrency: Annotated[int, typer.Option(help="Requests at a time; more get 429.")] = 256,
+    drain: Annotated[float, typer.Option(help="Seconds for open answers after SIGTERM.")] = 30,
+    capture: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write conversations to, personal data masked; else none."),
+    ] = None,
+    keep_days: Annotated[int, typer.Option(help="Days that conversations are kept.")] = 30,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with a model.")
+    ] = False,
+) -> int:
+    """Serve models over OpenAI's API; LoRA adapters of one base share it."""
+    from danlu.serving.needs import must_have
+
+    must_have("fastapi", "uvicorn", "prometheus_client", extra="serve")
+    from danlu.generation.engine import EngineLimits
+    from danlu.serving.server.run import listen, serve
+    from danlu.serving.server.served import Wanted, load_served
+    from danlu.serving.server.settings import ServerSettings
+
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        keys=keys,
+        origins=tuple(origin or ()),
+        longest=longest,
+        seconds=seconds,
+        concurrency=concurrency,
+        drain_s=drain,
+        capture=capture,
+        keep_days=keep_days,
+    )
+    listening = listen(settings)
+    served = load_served(
+        [Wanted.of(one) for one in models],
+        template=template,
+        device=device,
+        precision=precision,
+        limits=EngineLimits(rows=side_by_side),
+        trust_remote_code=trust_remote_code,
+    )
+
+    def ready(address: str) -> None:
+        names = ", ".join(one.name for one in served)
+        note(f"Serving {names} at {address}/v1 (Ctrl-C ends it)")
+
+    serve(served, settings, listening, ready)
+    return 0
+
+
+keys_app = typer.Typer(
+    name="keys",
+    help="API keys for `danlu serve`: made once, kept as hashes.",
+    no_args_is_help=True,
+    epilog="""\b
+Examples:
+  danlu keys add office
+  danlu keys list
+  danlu keys remove office
+""",
+)
+
+KeysFile = Annotated[Path, typer.Option("--file", help="Where the hashes are kept.")]
+
+
+@keys_app.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")], file: KeysFile = KEYS_FILE
+) -> int:
+    """Make a key and print it; it is shown this once."""
+    from danlu.serving.server.keys import Keys
+
+    result(Keys(file).add(name))
+    note(f"Keep it: {file} has only its hash.")
+    return 0
+
+
+@keys_app.command("remove")
+def remove(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")], file: KeysFile = KEYS_FILE
+) -> int:
+    """Let a key open nothing any more, at once."""
+    from danlu.serving.server.keys import Keys
+
+    Keys(file).remove(name)
+    note(f"{name} is removed.")
+    return 0
+
+
+@keys_app.command("list")
+def list_keys(
+    file: KeysFile = KEYS_FILE,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> int:
+    """List whose keys there are, and when each was made."""
+    from danlu.serving.server.keys import Keys
+
+    names = Keys(file).names()
+    if as_json:
+        result_json(names)
+    else:
+        result("\n".join(f"{name}  {made}" for name, made in names.items()) or "no keys")
+    return 0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("serve", epilog=EPILOG)(serve)
+    app.add_typer(keys_app)

@@ -1,0 +1,1 @@
+"""An OpenAI-compatible server over runs and models: exact templates, several adapters, capture."""

@@ -1,0 +1,346 @@
+"""The application: routes, errors, limits, keys. What it serves and how is handed to it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from danlu.errors import did_you_mean
+from danlu.serving.server.answers import Answer, asked_chat, asked_completion
+from danlu.serving.server.capture import Capture
+from danlu.serving.server.chat import streamed, whole
+from danlu.serving.server.faults import ApiError
+from danlu.serving.server.keys import Keys
+from danlu.serving.server.metrics import Metrics
+from danlu.serving.server.protocol import ChatRequest, CompletionRequest, FeedbackRequest
+from danlu.serving.server.served import Served
+from danlu.serving.server.settings import ServerSettings
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+OPEN_ROUTES = ("/healthz", "/docs", "/openapi.json")
+"""What may be asked without a key."""
+
+BODY_S = 30
+"""How long a client may take to send a request."""
+
+LEFT_CHECK_S = 0.25
+"""How often is looked whether a client who waits for a whole answer is still there."""
+
+
+def make_app(served: Sequence[Served], settings: ServerSettings) -> FastAPI:
+    """Make the application.
+
+    Args:
+        served: At least one model.
+        settings: Limits and keys.
+    """
+    server = _Server(served, settings)
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        server.closing = True
+        engines = {id(one.engine): one.engine for one in served}
+        for engine in engines.values():
+            await asyncio.to_thread(engine.close, drain_s=settings.drain_s)
+
+    app = FastAPI(title="Danlu", lifespan=life, redoc_url=None)
+    app.state.server = server
+    app.add_api_route("/healthz", server.health, methods=["GET"])
+    app.add_api_route("/metrics", server.numbers, methods=["GET"])
+    app.add_api_route("/v1/models", server.models, methods=["GET"])
+    app.add_api_route("/v1/models/{name:path}", server.model, methods=["GET"])
+    app.add_api_route("/v1/chat/completions", server.chat, methods=["POST"])
+    app.add_api_route("/v1/completions", server.complete, methods=["POST"])
+    app.add_api_route("/v1/feedback", server.feedback, methods=["POST"])
+    app.add_exception_handler(ApiError, _api_error)  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, _not_valid)  # type: ignore[arg-type]
+    app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]
+    app.add_exception_handler(Exception, _fault)
+    app.add_middleware(_Guard, server=server)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type"],
+        )
+    return app
+
+
+class _Server:
+    """The routes, and what they share."""
+
+    def __init__(self, served: Sequence[Served], settings: ServerSettings) -> None:
+        self.served = {one.name: one for one in served}
+        self.settings = settings
+        self.metrics = Metrics(served)
+        self.keys = Keys(settings.keys) if settings.keys is not None else None
+        self.capture = (
+            Capture(settings.capture, settings.keep_days) if settings.capture is not None else None
+        )
+        self.under_way = 0
+        self.closing = False
+
+    async def health(self) -> JSONResponse:
+        """Say whether requests are taken."""
+        state = {"status": "closing" if self.closing else "ok", "models": list(self.served)}
+        return JSONResponse(state, status_code=503 if self.closing else 200)
+
+    async def numbers(self) -> Response:
+        """Return the metrics for Prometheus."""
+        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    async def models(self) -> dict[str, Any]:
+        """List the models."""
+        return {"object": "list", "data": [_about(one) for one in self.served.values()]}
+
+    async def model(self, name: str) -> dict[str, Any]:
+        """Describe one model."""
+        return _about(self._named(name))
+
+    async def chat(self, body: ChatRequest, request: Request) -> Response:
+        """Answer a conversation."""
+        served = self._named(body.model)
+        asked = asked_chat(body, served, self.settings.longest)
+
+        def said(answer_id: str, answers: list[Answer]) -> None:
+            if self.capture is not None:
+                self.capture.turn(answer_id, body, served, answers[0], request.headers)
+
+        if body.stream:
+            return self._stream(streamed(body, served, asked, self.settings.seconds, said))
+        found, answers = await self._wait(
+            whole(body, served, asked, self.settings.seconds), request
+        )
+        said(found["id"], answers)
+        return JSONResponse(found)
+
+    async def complete(self, body: CompletionRequest, request: Request) -> Response:
+        """Go on with a text."""
+        served = self._named(body.model)
+        asked = asked_completion(body, served, self.settings.longest)
+        if body.stream:
+            none = streamed(body, served, asked, self.settings.seconds, lambda *_: None)
+            return self._stream(none)
+        found, _ = await self._wait(whole(body, served, asked, self.settings.seconds), request)
+        return JSONResponse(found)
+
+    async def feedback(self, body: FeedbackRequest) -> dict[str, Any]:
+        """Keep what somebody says of an answer."""
+        if self.capture is None:
+            raise ApiError(
+                "this server keeps no conversations, so there is nothing to say something of: "
+                "start it with --capture FOLDER.",
+                status=404,
+                code="no_capture",
+            )
+        await asyncio.to_thread(self.capture.feedback, body)
+        return {"object": "feedback", "id": body.id, "kept": True}
+
+    def _named(self, name: str) -> Served:
+        if name not in self.served:
+            raise ApiError(
+                f"there is no model {name!r}.{did_you_mean(name, self.served)}",
+                status=404,
+                param="model",
+                code="model_not_found",
+            )
+        return self.served[name]
+
+    def _stream(self, events: AsyncIterator[bytes]) -> StreamingResponse:
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+    async def _wait(self, work: Any, request: Request) -> Any:
+        """Wait for an answer as long as the client does."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not task.done():
+                await asyncio.wait([task], timeout=LEFT_CHECK_S)
+                if not task.done() and await request.is_disconnected():
+                    raise ApiError("the client has left.", status=499)
+            return await task
+        finally:
+            task.cancel()
+
+
+class _Guard:
+    """Keys, size, number and time of requests, before anything is read; and their count."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], server: _Server):
+        self._app = app
+        self._server = server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        server, began = self._server, time.monotonic()
+        status, first = 0, 0.0
+
+        async def counted_send(message: MutableMapping[str, Any]) -> None:
+            nonlocal status, first
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            elif not first:
+                first = time.monotonic() - began
+            await send(message)
+
+        server.under_way += 1
+        try:
+            self._check(scope)
+            await self._app(scope, await self._read(receive), counted_send)
+        except ApiError as error:
+            if status:
+                raise
+            await _response(error)(scope, receive, counted_send)
+        finally:
+            server.under_way -= 1
+            path = scope["path"]
+            route = path if path in _ROUTES else "other"
+            server.metrics.requests.labels(route, str(status)).inc()
+            server.metrics.seconds.labels(route).observe(time.monotonic() - began)
+            if first:
+                server.metrics.first.labels(route).observe(first)
+
+    async def _read(self, receive: Receive) -> Receive:
+        """Read a request's body, so far as it may be, and return what gives it once more."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_S):
+                message = await receive()
+                while message["type"] == "http.request":
+                    body += message.get("body") or b""
+                    if len(body) > self._server.settings.body_bytes:
+                        raise _too_large(self._server)
+                    if not message.get("more_body"):
+                        break
+                    message = await receive()
+        except TimeoutError as error:
+            text = f"the request was not whole after {BODY_S} s."
+            raise ApiError(text, status=408, code="slow") from error
+        first = True
+
+        async def again() -> MutableMapping[str, Any]:
+            nonlocal first
+            if first and message["type"] == "http.request":
+                first = False
+                return {"type": "http.request", "body": bytes(body), "more_body": False}
+            return await receive() if message["type"] == "http.request" else message
+
+        return again
+
+    def _check(self, scope: Scope) -> None:
+        server, headers = self._server, dict(scope["headers"])
+        if scope["path"] in OPEN_ROUTES:
+            return
+        if server.keys is not None:
+            given = headers.get(b"authorization", b"").decode("latin-1")
+            kind, _, key = given.partition(" ")
+            if kind.lower() != "bearer" or server.keys.owner(key.strip()) is None:
+                raise ApiError(
+                    "this server asks for an API key: send the header Authorization: Bearer KEY.",
+                    status=401,
+                    code="invalid_api_key",
+                )
+        if server.closing:
+            raise ApiError("the server is closing.", status=503, code="closing")
+        if server.under_way > server.settings.concurrency:
+            raise ApiError(
+                f"{server.settings.concurrency} requests are under way, as many as may: try again "
+                "later.",
+                status=429,
+                code="busy",
+            )
+        if scope["method"] == "POST" and not _is_json(headers.get(b"content-type", b"")):
+            # A page of another site can send anything else without asking.
+            raise ApiError("send the header Content-Type: application/json.", status=415)
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > server.settings.body_bytes:
+            raise _too_large(server)
+
+
+_ROUTES = frozenset(
+    {
+        "/healthz",
+        "/metrics",
+        "/v1/models",
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/feedback",
+    }
+)
+
+
+def _is_json(content_type: bytes) -> bool:
+    kind = content_type.partition(b";")[0].strip().lower()
+    return kind == b"application/json" or kind.endswith(b"+json")
+
+
+def _too_large(server: _Server) -> ApiError:
+    most = server.settings.body_bytes
+    return ApiError(
+        f"the request is larger than {most:,} bytes, which is this server's limit.",
+        status=413,
+        code="too_large",
+    )
+
+
+def _about(served: Served) -> dict[str, Any]:
+    return {
+        "id": served.name,
+        "object": "model",
+        "created": served.created,
+        "owned_by": "danlu",
+        "max_model_len": served.generator.context_tokens,
+        "data_version": served.data_version or None,
+    }
+
+
+def _response(error: ApiError) -> JSONResponse:
+    headers = {"retry-after": "1"} if error.status in (429, 503) else None
+    return JSONResponse(error.body(), status_code=error.status, headers=headers)
+
+
+# Asynchronous, all of them: others would be run in threads of their own.
+
+
+async def _api_error(_: Request, error: ApiError) -> JSONResponse:
+    return _response(error)
+
+
+async def _not_valid(_: Request, error: RequestValidationError) -> JSONResponse:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    text = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "json_invalid":
+        place, text = "", f"the body is not JSON ({first.get('ctx', {}).get('error', text)})."
+    return _response(ApiError(f"{place}: {text}" if place else text, param=place or None))
+
+
+async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
+    text = str(error.detail)
+    if error.status_code == 404:
+        text = f"there is nothing at {request.url.path}; the API is at /v1."
+    elif error.status_code == 405:
+        text = f"{request.method} does not work at {request.url.path}."
+    fault = ApiError(text, status=error.status_code)
+    return JSONResponse(fault.body(), status_code=error.status_code, headers=error.headers)
+
+
+async def _fault(_: Request, error: Exception) -> JSONResponse:
+    return _response(ApiError(f"a fault in the server ({type(error).__name__}).", status=500))

@@ -1,0 +1,230 @@
+"""What a server offers: models by name, each with its template, its engine and its origin."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from danlu.errors import ModelError
+from danlu.generation.engine import Engine, EngineLimits
+from danlu.generation.interface import Sampling
+from danlu.generation.local import TransformersGenerator
+from danlu.generation.rows import OneByOne, SideBySide, use_rows_attention
+from danlu.models.load import load_model, load_tokenizer, pick_device, pick_dtype
+from danlu.models.source import adapter_base, read_json, resolve, run_model
+from danlu.models.token_rows import ROWS_FILE
+from danlu.sequences.golden import check_golden
+from danlu.sequences.template import ChatTemplate
+from danlu.serving.server.calls import CallForm, call_form
+
+
+@dataclass(frozen=True)
+class Served:
+    """One model that clients can name.
+
+    Attributes:
+        name: What clients call it.
+        generator: Its tokenizer, template and limits.
+        engine: Answers for it; several adapters of one base share one.
+        adapter: Which of the engine's adapters it is; None without any.
+        calls: How its template writes tool calls; None if it does not.
+        sampling: What holds where a request does not say.
+        run: The run directory it comes from; None if it is not of a run.
+        data_version: Id of the dataset version it was tuned on; empty if none is known.
+        created: When its files were made, in seconds since 1970.
+    """
+
+    name: str
+    generator: TransformersGenerator
+    engine: Engine
+    adapter: str | None = None
+    calls: CallForm | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    run: str | None = None
+    data_version: str = ""
+    created: int = 0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A model to be served.
+
+    Attributes:
+        name: What clients shall call it.
+        path: A run directory, a folder, a GGUF file, a hub id or ``builtin:NAME``.
+    """
+
+    name: str
+    path: str
+
+    @classmethod
+    def of(cls, text: str) -> Wanted:
+        """Read ``NAME=PATH``, or a path, whose last part is then the name.
+
+        Example:
+            >>> Wanted.of("runs/support"), Wanted.of("help=runs/support").name
+            (Wanted(name='support', path='runs/support'), 'help')
+        """
+        name, equals, path = text.partition("=")
+        if equals and name and path and not Path(text).exists():
+            return cls(name, path)
+        plain = text.removeprefix("builtin:").rstrip("/")
+        return cls(Path(plain).name or plain, text)
+
+
+def load_served(
+    wanted: Sequence[Wanted],
+    *,
+    template: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    limits: EngineLimits | None = None,
+    trust_remote_code: bool = False,
+    progress: bool = True,
+) -> list[Served]:
+    """Load models; LoRA adapters of one base share it.
+
+    Args:
+        wanted: What and under which names.
+        template: Chat template, where a model has none of its own.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: ``auto``, ``float32`` or ``bfloat16``.
+        limits: Of each engine.
+        trust_remote_code: Run Python code that comes with a model.
+        progress: Show a bar on stderr while a model is converted for the first time.
+
+    Raises:
+        ModelError: If one is not there or cannot be read, or two have the same name.
+        TemplateError: If one has no chat template, or renders its golden prompts otherwise.
+    """
+    names = [one.name for one in wanted]
+    for name in names:
+        if names.count(name) > 1:
+            raise ModelError(
+                "two models have this name; give one another, as in other=PATH.", where=name
+            )
+    place = pick_device(device)
+    options: dict[str, Any] = {
+        "dtype": pick_dtype(precision, place),
+        "device": place,
+        "trust_remote_code": trust_remote_code,
+        "progress": progress,
+    }
+    served: list[Served] = []
+    for base, together in _by_base(wanted).items():
+        if base is None or len(together) == 1:
+            for one in together:
+                model = load_model(one.path, **options)
+                served += _serve(model, {None: one}, template, limits)
+        else:
+            model = _with_adapters(base, together, options)
+            served += _serve(model, {one.name: one for one in together}, template, limits)
+    return sorted(served, key=lambda one: names.index(one.name))
+
+
+def _serve(
+    model: Any,
+    wanted: dict[str | None, Wanted],
+    template: str | None,
+    limits: EngineLimits | None,
+) -> list[Served]:
+    """Make an engine for a model, and an entry for each of its adapters."""
+    model.eval()
+    backend = OneByOne(model) if use_rows_attention(model) else SideBySide(model)
+    generators: dict[str | None, TransformersGenerator] = {}
+    for adapter, one in wanted.items():
+        tokenizer = load_tokenizer(one.path, progress=False)
+        chat_template = ChatTemplate.load(tokenizer, template)
+        if template is None:
+            check_golden(_folder(one.path), tokenizer, chat_template)
+        generators[adapter] = TransformersGenerator(model, tokenizer, chat_template)
+    some = next(iter(generators.values()))
+    choose = model.set_adapter if None not in wanted else None
+    engine = Engine(backend, some.text_of, limits=limits, choose_adapter=choose)
+    return [
+        Served(
+            name=one.name,
+            generator=generators[adapter],
+            engine=engine,
+            adapter=adapter,
+            calls=call_form(generators[adapter].template),
+            sampling=_defaults(model),
+            run=_run(one.path),
+            data_version=_data_version(one.path),
+            created=_created(one.path),
+        )
+        for adapter, one in wanted.items()
+    ]
+
+
+def _by_base(wanted: Sequence[Wanted]) -> dict[str | None, list[Wanted]]:
+    """Gather LoRA adapters by the base they were trained on; all others under None."""
+    found: dict[str | None, list[Wanted]] = {}
+    for one in wanted:
+        source = resolve(one.path)
+        if source.kind == "run" and source.path is not None:
+            source = run_model(source.path)
+        base = None
+        if source.kind == "adapter" and source.path is not None:
+            about = read_json(source.path / "adapter_config.json")
+            grows = (source.path / ROWS_FILE).exists()
+            if about.get("peft_type") == "LORA" and not grows:
+                base = adapter_base(source.path)
+        found.setdefault(base, []).append(one)
+    return found
+
+
+def _with_adapters(base: str, together: Sequence[Wanted], options: dict[str, Any]) -> Any:
+    """Load a base with several LoRA adapters beside one another."""
+    from peft import PeftModel
+
+    plain = load_model(base, **options)
+    model: Any = None
+    for one in together:
+        folder = str(_folder(one.path))
+        if model is None:
+            model = PeftModel.from_pretrained(plain, folder, adapter_name=one.name)
+        else:
+            model.load_adapter(folder, adapter_name=one.name)
+    model.requires_grad_(False)
+    return model.to(options["device"])
+
+
+def _folder(path: str) -> Path:
+    source = resolve(path)
+    if source.kind == "run" and source.path is not None:
+        source = run_model(source.path)
+    return source.path or Path(path)
+
+
+def _defaults(model: Any) -> Sampling:
+    """Return how the model wants to be sampled, as its generation config says."""
+    config = getattr(model, "generation_config", None)
+    plain = Sampling()
+    return Sampling(
+        temperature=getattr(config, "temperature", None) or plain.temperature,
+        top_p=getattr(config, "top_p", None) or plain.top_p,
+    )
+
+
+def _run(path: str) -> str | None:
+    source = resolve(path)
+    return path if source.kind == "run" else None
+
+
+def _data_version(path: str) -> str:
+    """Return which dataset version a run was trained on, if it names one."""
+    file = Path(path) / "resolved.json"
+    if not file.is_file():
+        return ""
+    datasets = json.loads(file.read_text("utf-8")).get("datasets") or []
+    return str(datasets[0].get("id", "")) if datasets else ""
+
+
+def _created(path: str) -> int:
+    place = Path(path)
+    return int(place.stat().st_mtime) if place.exists() else int(time.time())

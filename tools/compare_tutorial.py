@@ -26,6 +26,14 @@ TASKS = {
 }
 DAMAGED = "news/topic"
 BASE = "builtin:smollm2-135m-instruct"
+SETTINGS = (
+    "data.eval_share=0",
+    "training.epochs=1",
+    "training.learning_rate=1e-3",
+    "training.batch_records=8",
+    "samples.from_data=0",
+)
+"""Of the recipe; others may be given behind them."""
 LONGEST_PROMPT = 420
 """Characters; longer ones are left out, for the sake of a small machine's time."""
 
@@ -69,7 +77,7 @@ def tutorial(
     work: Path,
     *,
     held_out: float = 0.5,
-    settings: Sequence[str] = (),
+    settings: Sequence[str] = SETTINGS,
     margin: float = 0.2,
     damage: str = DAMAGED,
 ) -> None:
@@ -188,7 +196,8 @@ if __name__ == "__main__":
     parser.add_argument("--work", type=Path, required=True, help="an empty folder to work in")
     parser.add_argument("settings", nargs="*", help="settings of the recipe: training.epochs=2")
     given = parser.parse_args()
+    chosen = (*SETTINGS, *given.settings)
     if given.data:
-        tutorial(labelled_tasks(given.data), given.work, settings=given.settings)
+        tutorial(labelled_tasks(given.data), given.work, settings=chosen)
     else:
-        tutorial(stand_in(80), given.work, settings=given.settings, damage="words/kind")
+        tutorial(stand_in(80), given.work, settings=chosen, damage="words/kind")

@@ -10,15 +10,9 @@ import pytest
 from danlu.evaluation.compared import compare_evaluations
 from danlu.evaluation.comparison import CompareSettings
 from danlu.evaluation.finding import find_pair
-from tools.compare_tutorial import BASE, damaged, stand_in, tutorial
+from tools.compare_tutorial import BASE, SETTINGS, damaged, stand_in, tutorial
 
-SETTINGS = (
-    "data.eval_share=0",
-    "training.epochs=2",
-    "training.learning_rate=1e-3",
-    "training.batch_records=8",
-    "samples.from_data=0",
-)
+TWICE = (*SETTINGS, "training.epochs=2")
 
 
 def test_damage_gives_each_record_the_next_label_of_its_task_type_alone() -> None:
@@ -45,7 +39,7 @@ def test_the_damaged_task_is_found_and_its_data_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)  # and back, for the tutorial goes to its folder
-    tutorial(stand_in(44), tmp_path / "work", settings=SETTINGS, damage="words/kind")
+    tutorial(stand_in(44), tmp_path / "work", settings=TWICE, damage="words/kind")
     quick = CompareSettings(resamples=1000)
     found = compare_evaluations(*find_pair("runs/v1", "runs/v2"), settings=quick)
     verdicts = {leaf.name: leaf.verdict for leaf in found.comparison.task_types}

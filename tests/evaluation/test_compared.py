@@ -207,9 +207,13 @@ def test_runs_are_found_by_name_and_the_newest_is_taken(world: Path) -> None:
     ("names", "suite", "said"),
     [
         (("runs/v1", "runs/v3"), None, r"Did you mean .*v.*danlu eval SUITE --model runs/v3"),
-        (("runs/v1", "runs/v2"), "other", r"not been asked other yet: danlu eval SUITE --model runs/v1 \(SUITE: folder or file"),
+        (
+            ("runs/v1", "runs/v2"),
+            "other",
+            r"not been asked other .*SUITE --model runs/v1 \(SUITE: ",
+        ),
         (("evals/v1", "evals/v2"), "other", "is of the suite tasks, not of other"),
-        (("evals/v1", "evals/half"), None, r"is interrupted; the same command goes on with it: danlu eval"),
+        (("evals/v1", "evals/half"), None, r"is interrupted; the same command .*danlu eval"),
         (("runs/v1", "evals/general"), None, "there is no suite to compare"),
     ],
 )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from bench.cases import (
     ANSWERING,
     CASES,
+    CHECK,
     NEAR,
     NOVELTY,
     OPTIONS,
@@ -19,7 +20,10 @@ from bench.cases import (
     PeerSetting,
 )
 
-NAMES = (PREPARE, NOVELTY, NEAR, STATISTICS, ANSWERING, OPTIONS, *(case.name for case in CASES))
+NAMES = (
+    *(PREPARE, NOVELTY, NEAR, CHECK, STATISTICS, ANSWERING, OPTIONS),
+    *(case.name for case in CASES),
+)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -40,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
     chosen = given.names or NAMES
 
-    from bench import comparing, evaluating, preparing, training, workshop
+    from bench import checking, comparing, evaluating, preparing, training, workshop
     from bench.table import print_table
 
     def say(text: str) -> None:
@@ -53,6 +57,8 @@ def main(arguments: Sequence[str]) -> None:
         results.append(workshop.measure_near(say))
     if STATISTICS in chosen:
         results.append(comparing.measure_statistics(say))
+    if CHECK in chosen:
+        results.append(checking.measure_checks(say))
     if ANSWERING in chosen:
         results.append(evaluating.measure_answering(say))
     if OPTIONS in chosen:

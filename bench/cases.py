@@ -185,6 +185,8 @@ NEAR, NEAR_RECORDS, NEAR_SECONDS = "near-duplicates", 100_000, 5.0
 STATISTICS, STATISTICS_ROWS, STATISTICS_SECONDS = "statistics", 100_000, 20.0
 """Seconds that a comparison of so many scored rows of each version takes, at most."""
 STATISTICS_TASK_TYPES, STATISTICS_RESAMPLES = 60, 10_000
+CHECK, CHECK_RECORDS, CHECK_SECONDS, CHECK_BYTES = "import-check", 100_000, 60.0, 2e9
+"""Seconds that import and all checks of so many conversations take, at most, and bytes held."""
 
 ANSWERING, ANSWERING_PROMPTS, ANSWERING_TOKENS, ANSWERING_GOAL = "answering", 32, 48, 3.0
 """Prompts, the longest answer in tokens, and the speed over ``generate`` one by one, at least."""

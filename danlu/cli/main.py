@@ -22,6 +22,7 @@ from danlu.cli import (
     flywheel,
     formats,
     gate,
+    judge,
     launch,
     models,
     plan_suite,
@@ -31,6 +32,7 @@ from danlu.cli import (
     serve,
     train,
     version,
+    vote,
 )
 from danlu.cli.output import note, use_utf8
 from danlu.errors import DanluError, TrainingError
@@ -66,6 +68,8 @@ for _module in (
     fluctuate,
     gate,
     plan_suite,
+    judge,
+    vote,
     export,
     report,
     serve,

@@ -110,7 +110,7 @@ def evaluate(
     directory = _opened(Path(folder), wanted, suite.items, name)
     began = time.monotonic()
     with directory:
-        _ask_all(directory, wanted, suite, model, drawing, progress)
+        _ask_all(directory, suite, model, drawing, progress)
         if needs_likelihoods:
             from danlu.evaluation.likelihood.asking import ask_likelihoods
 
@@ -120,21 +120,21 @@ def evaluate(
 
 
 def score(
-    directory: EvalDirectory, *, progress: Progress = no_progress, seconds: float | None = None
+    directory: EvalDirectory, *, progress: Progress = no_progress, seconds: float = 0.0
 ) -> EvalSummary:
     """Score the answers that are there, and write scores and table; scores of judges stay.
 
     Args:
         directory: Opened to be written.
         progress: Told how far it is.
-        seconds: That asking took; None: as was said before.
+        seconds: That asking took, beside what earlier calls took that came to an end.
     """
     began = time.monotonic()
     earlier = directory.summary()
     rows = score_all(directory, progress)
     directory.write_scores(rows)
-    before = seconds if seconds is not None else earlier.seconds if earlier else 0.0
-    summary = summarise(directory, rows, before + time.monotonic() - began)
+    seconds += time.monotonic() - began + (earlier.seconds if earlier else 0.0)
+    summary = summarise(directory, rows, seconds)
     directory.finish(summary)
     return summary
 
@@ -184,6 +184,7 @@ def _opened(
     while True:
         place = folder / (base if number == 1 else f"{base}-{number}")
         if not (place / "eval.json").is_file():
+            _clear(place)
             return EvalDirectory.create(place, wanted, items)
         if _same(EvalDirectory.open(place).evaluation(), wanted):
             return EvalDirectory.resume(place)
@@ -194,6 +195,12 @@ def _opened(
                 where=str(place),
             )
         number += 1
+
+
+def _clear(place: Path) -> None:
+    """Take away what a process left that was killed before it had begun an evaluation."""
+    if place.is_dir() and {entry.name for entry in place.iterdir()} <= {".lock", "items.jsonl"}:
+        (place / "items.jsonl").unlink(missing_ok=True)
 
 
 def free_place(folder: Path, name: str | None, suite: str, model: str) -> Path:
@@ -221,7 +228,6 @@ def _plain(text: str) -> str:
 
 def _ask_all(
     directory: EvalDirectory,
-    wanted: Evaluation,
     suite: Suite,
     model: AskedModel,
     drawing: Drawing,
@@ -284,7 +290,8 @@ def _ask_all(
             progress("asking", len(there), total)
 
         if questions:
-            directory.write_evaluation(wanted)  # a finished one runs again
+            running = directory.evaluation().model_copy(update={"state": "running"})
+            directory.write_evaluation(running)  # it may have been finished
             model.answer(questions, hear)
 
 

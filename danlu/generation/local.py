@@ -140,7 +140,7 @@ class TransformersGenerator:
         if limits is not None:
             budgets = [min(pair) for pair in zip(budgets, limits, strict=True)]
         stop_ids = self.stop_ids
-        for batch in self._batches(prompts, budgets):
+        for batch in self._batches(prompts, sampling):
             answers: list[list[int]] = [[] for _ in batch]
             logprobs: list[list[float]] = [[] for _ in batch]
             with answering(self.model):
@@ -221,7 +221,7 @@ class TransformersGenerator:
             )
         return min(sampling.max_new_tokens, room)
 
-    def _batches(self, prompts: Sequence[Sequence[int]], budgets: Sequence[int]) -> list[list[int]]:
+    def _batches(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
         """Cut the prompts into batches of like length, so that little is padding."""
         order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
         most_rows = self.batch_rows if takes_batches(self.model) else 1
@@ -230,7 +230,7 @@ class TransformersGenerator:
         for place in order:
             if not batches or room < 1:
                 batches.append([])
-                longest = len(prompts[place]) + max(budgets)
+                longest = len(prompts[place]) + sampling.max_new_tokens
                 room = max(1, min(most_rows, self.batch_tokens // longest))
             batches[-1].append(place)
             room -= 1

@@ -19,6 +19,7 @@ from bench.cases import (
     ANSWERING_GOAL,
     BATCH_RECORDS,
     CASES,
+    CHECK,
     DEFAULT_PEER,
     NEAR,
     NOVELTY,
@@ -90,7 +91,8 @@ def test_cases_hold_what_was_asked_for() -> None:
         "reward-lists": (2.5, None, None, "lora"),
         "grpo-update": (2.5, None, None, "lora"),
     }
-    assert (PREPARE, NOVELTY, NEAR, STATISTICS, ANSWERING, OPTIONS, *goals) == NAMES
+    known = PREPARE, NOVELTY, NEAR, CHECK, STATISTICS, ANSWERING, OPTIONS
+    assert (*known, *goals) == NAMES
     assert ANSWERING_GOAL == OPTIONS_GOAL == 3.0
     for case in CASES:
         assert case.peers == ((ROWS,) if case.data == "letters" else PEERS)

@@ -235,6 +235,16 @@ def test_a_killed_evaluation_goes_on_without_asking_again(tmp_path: Path) -> Non
     assert len(asked) <= 9
 
 
+def test_one_that_was_killed_before_it_had_begun_is_begun_again(tmp_path: Path) -> None:
+    (tmp_path / "small-m").mkdir()
+    (tmp_path / "small-m" / "items.jsonl").write_text("{")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    assert evaluate(SUITE, scripted(ANSWERS)[0], tmp_path).state() == "finished"
+    with pytest.raises(EvaluationError, match="something is there already"):
+        evaluate(SUITE, scripted(ANSWERS)[0], tmp_path, name="other")
+
+
 def test_an_evaluation_as_json_says_what_was_reused(tmp_path: Path) -> None:
     from danlu.cli.eval.common import as_object, remarks
 

@@ -166,7 +166,8 @@ def _range(tree: Mapping[str, Any], scorer: str, where: str) -> tuple[float, flo
                 "are for this task type, as in range: [-5, 0].",
                 where=f"{where}.range",
             )
-        return 0.0, 1.0
+        # A judge's dimension is on the judge's own scale; its usability is 0 or 1.
+        return (1.0, 10.0) if scorer.startswith(f"{JUDGE}/") else (0.0, 1.0)
     numbers = isinstance(given, list) and all(_is_number(one) for one in given)
     if not numbers or len(given) != 2:
         raise EvaluationError(

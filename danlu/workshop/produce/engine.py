@@ -20,6 +20,7 @@ from danlu.workshop.produce.faults import (
     UnansweredError,
 )
 from danlu.workshop.produce.model import Model
+from danlu.workshop.produce.own_loop import OwnLoop
 from danlu.workshop.produce.pace import Pace, Pacing, estimate_tokens
 from danlu.workshop.produce.request import Reply, Request, Unanswered, identity_of, key_of
 
@@ -111,7 +112,7 @@ class Engine:
         self._answered = 0
         self._chance = chance or random.Random()
         self._pace = Pace(self.pacing)
-        self._runner: asyncio.Runner | None = None
+        self._loop: OwnLoop | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -138,7 +139,8 @@ class Engine:
     ) -> list[Reply | Unanswered]:
         """Return what became of each request, in their order, whenever the answers came.
 
-        Equal requests are asked once.
+        Equal requests are asked once. Where an event loop is running, as in a notebook, the asking
+        is done in a thread beside it.
 
         Args:
             requests: What is wanted.
@@ -151,17 +153,17 @@ class Engine:
             CacheError: If an answer cannot be kept.
         """
         asked = [self._asked(request) for request in requests]
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        found = self._runner.run(_Call(self, asked, hear).run())
+        if self._loop is None:
+            self._loop = OwnLoop()
+        found = self._loop.run(_Call(self, asked, hear).run())
         return [found[one.key] for one in asked]
 
     def close(self) -> None:
         """Close the model's connections."""
-        if self._runner is not None:
-            self._runner.run(self.model.close())
-            self._runner.close()
-            self._runner = None
+        if self._loop is not None:
+            self._loop.run(self.model.close())
+            self._loop.close()
+            self._loop = None
 
     # What a call does to the engine ------------------------------------------------------
 

@@ -23,7 +23,7 @@ def _items(row: Row, number: int, where: str, task_type: str | None) -> list[Ite
 
 
 def _stakes(task_type: str) -> TypeStakes:
-    return TypeStakes(scorer="judge", also=("rouge", "chrf", "length"))
+    return TypeStakes(scorer="judge", also=("chrf", "length"))
 
 
 ALIGNBENCH = JsonlFormat("alignbench", ("question", "category", "reference"), _items, _stakes)

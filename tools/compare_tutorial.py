@@ -78,7 +78,7 @@ def tutorial(
     *,
     held_out: float = 0.5,
     settings: Sequence[str] = SETTINGS,
-    margin: float = 0.2,
+    margin: float = 0.3,
     damage: str = DAMAGED,
 ) -> None:
     """Train twice, evaluate three models, and compare; everything lands in ``work``.

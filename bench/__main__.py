@@ -17,10 +17,14 @@ from bench.cases import (
     PREPARE,
     ROWS,
     SERVING,
+    STATISTICS,
     PeerSetting,
 )
 
-NAMES = (PREPARE, NOVELTY, NEAR, CHECK, ANSWERING, OPTIONS, SERVING, *(case.name for case in CASES))
+NAMES = (
+    *(PREPARE, NOVELTY, NEAR, CHECK, STATISTICS, ANSWERING, OPTIONS, SERVING),
+    *(case.name for case in CASES),
+)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -41,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
     chosen = given.names or NAMES
 
-    from bench import checking, evaluating, preparing, serving, training, workshop
+    from bench import checking, comparing, evaluating, preparing, serving, training, workshop
     from bench.table import print_table
 
     def say(text: str) -> None:
@@ -52,6 +56,8 @@ def main(arguments: Sequence[str]) -> None:
         results.append(workshop.measure_novelty(say))
     if NEAR in chosen:
         results.append(workshop.measure_near(say))
+    if STATISTICS in chosen:
+        results.append(comparing.measure_statistics(say))
     if CHECK in chosen:
         results.append(checking.measure_checks(say))
     if ANSWERING in chosen:

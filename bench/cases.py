@@ -182,6 +182,9 @@ NOVELTY, NOVELTY_RECORDS, NOVELTY_SECONDS = "novelty", 50_000, 10.0
 """CPU seconds that the novelty filter takes for so many short instructions, at most."""
 NEAR, NEAR_RECORDS, NEAR_SECONDS = "near-duplicates", 100_000, 5.0
 """Likewise."""
+STATISTICS, STATISTICS_ROWS, STATISTICS_SECONDS = "statistics", 100_000, 20.0
+"""Seconds that a comparison of so many scored rows of each version takes, at most."""
+STATISTICS_TASK_TYPES, STATISTICS_RESAMPLES = 60, 10_000
 CHECK, CHECK_RECORDS, CHECK_SECONDS, CHECK_BYTES = "import-check", 100_000, 60.0, 2e9
 """Seconds that import and all checks of so many conversations take, at most, and bytes held."""
 

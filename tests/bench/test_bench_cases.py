@@ -29,6 +29,7 @@ from bench.cases import (
     PREPARE,
     ROWS,
     SERVING,
+    STATISTICS,
     PeerSetting,
 )
 from bench.child import Job
@@ -91,7 +92,8 @@ def test_cases_hold_what_was_asked_for() -> None:
         "reward-lists": (2.5, None, None, "lora"),
         "grpo-update": (2.5, None, None, "lora"),
     }
-    assert (PREPARE, NOVELTY, NEAR, CHECK, ANSWERING, OPTIONS, SERVING, *goals) == NAMES
+    known = PREPARE, NOVELTY, NEAR, CHECK, STATISTICS, ANSWERING, OPTIONS, SERVING
+    assert (*known, *goals) == NAMES
     assert ANSWERING_GOAL == OPTIONS_GOAL == 3.0
     for case in CASES:
         assert case.peers == ((ROWS,) if case.data == "letters" else PEERS)

@@ -7,9 +7,19 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from bench.cases import CASES, NEAR, NOVELTY, PREPARE, ROWS, PeerSetting
+from bench.cases import (
+    ANSWERING,
+    CASES,
+    CHECK,
+    NEAR,
+    NOVELTY,
+    OPTIONS,
+    PREPARE,
+    ROWS,
+    PeerSetting,
+)
 
-NAMES = (PREPARE, NOVELTY, NEAR, *(case.name for case in CASES))
+NAMES = (PREPARE, NOVELTY, NEAR, CHECK, ANSWERING, OPTIONS, *(case.name for case in CASES))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
     chosen = given.names or NAMES
 
-    from bench import preparing, training, workshop
+    from bench import checking, evaluating, preparing, training, workshop
     from bench.table import print_table
 
     def say(text: str) -> None:
@@ -41,6 +51,12 @@ def main(arguments: Sequence[str]) -> None:
         results.append(workshop.measure_novelty(say))
     if NEAR in chosen:
         results.append(workshop.measure_near(say))
+    if CHECK in chosen:
+        results.append(checking.measure_checks(say))
+    if ANSWERING in chosen:
+        results.append(evaluating.measure_answering(say))
+    if OPTIONS in chosen:
+        results.append(evaluating.measure_options(say))
     for case in CASES:
         if case.name not in chosen:
             continue

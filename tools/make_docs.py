@@ -1,8 +1,9 @@
 """Write the parts of the documentation that the program knows best: settings, commands, checks.
 
 ``python tools/make_docs.py`` writes ``docs/recipe.md``, ``docs/commands.md`` and
-``docs/checks.md``, and into ``docs/workshop.md`` what its commands print; with ``--check`` it
-writes nothing and fails where one of them is not current.
+``docs/checks.md``, into ``docs/workshop.md`` and ``docs/abilities.md`` what their commands print,
+and into ``docs/flywheel.md`` its settings; with ``--check`` it writes nothing and fails where one
+of them is not current.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from typing import Any
 
 from danlu.cli.main import app, run
 from danlu.config import Recipe, Setting, describe
+from danlu.config.describe import describe_section
 from danlu.config.recipe import DataSource
 from danlu.config.strict_yaml import write_yaml
+from danlu.flywheel.config import FlywheelConfig, LogSection
 from danlu.workshop.checks import CHECKS, check_settings
 from danlu.workshop.checks.check import MIN_RECORDS
 from danlu.workshop.veto import vetoing_tag
@@ -201,6 +204,20 @@ def _row(cells: tuple[str, ...]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def settings_page(page: Path) -> str:
+    """Return the flywheel's page with the table of its settings."""
+    rows = describe_section(FlywheelConfig)
+    place = next(number for number, row in enumerate(rows) if row.path == "sources")
+    rows[place + 1 : place + 1] = describe_section(LogSection, "sources[].")
+    text = page.read_text("utf-8")
+    return re.sub(
+        r"(?<=^## Every setting\n\n).*?(?=^## )",
+        lambda _: f"{NOTICE}\n\n{_table(rows)}\n\n",
+        text,
+        flags=re.M | re.S,
+    )
+
+
 def console_page(page: Path, folder: Path) -> str:
     """Return a page with what the commands of its ``console`` blocks print, stdout before stderr.
 
@@ -237,7 +254,9 @@ def pages() -> dict[Path, str]:
         DOCS / "recipe.md": recipe_page(),
         DOCS / "commands.md": commands_page(),
         DOCS / "checks.md": checks_page(),
+        DOCS / "flywheel.md": settings_page(DOCS / "flywheel.md"),
         DOCS / "workshop.md": console_page(DOCS / "workshop.md", DOCS / "workshop"),
+        DOCS / "abilities.md": console_page(DOCS / "abilities.md", DOCS / "abilities"),
     }
 
 

@@ -163,10 +163,10 @@ def _tell_datasets(datasets: list[dict[str, Any]]) -> None:
                 before, after = part["before"]["records"], part["after"]["records"]
                 result(f"  {one['name']} {name}: {before:,} → {after:,}")
         if not one["is_new"]:
-            note(f"{one['name']}: nothing new")
-        for rule in one["rules"]:
-            if rule["rule"] and rule["fate"] == "dropped":
-                note(f"{one['name']}: {rule['count']:,} dropped: {rule['rule']}")
+            result(f"{one['name']}: nothing new")
+        left_out = ", ".join(f"{count:,} {rule}" for rule, count in one["left_out"].items())
+        if left_out:
+            note(f"{one['name']}: without a record: {left_out}")
 
 
 group = typer.Typer(

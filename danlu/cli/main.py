@@ -14,10 +14,12 @@ from danlu.cli import (
     chat,
     classify,
     data,
+    eval,
     explain,
     export,
     flywheel,
     formats,
+    judge,
     launch,
     models,
     quickstart,
@@ -26,6 +28,7 @@ from danlu.cli import (
     serve,
     train,
     version,
+    vote,
 )
 from danlu.cli.output import note, use_utf8
 from danlu.errors import DanluError, TrainingError
@@ -56,6 +59,9 @@ for _module in (
     flywheel,
     chat,
     classify,
+    eval,
+    judge,
+    vote,
     export,
     report,
     serve,

@@ -55,6 +55,16 @@ def describe(recipe: Recipe | None = None) -> list[Setting]:
     return list(_settings(Recipe, recipe, ""))
 
 
+def describe_section(kind: type[Section], prefix: str = "") -> list[Setting]:
+    """Return every setting of another tree than the recipe's, or of one item of a list.
+
+    Example:
+        >>> [row.path for row in describe_section(DataSource, "train[].")][:2]
+        ['train[].path', 'train[].format']
+    """
+    return list(_settings(kind, None, prefix))
+
+
 def _settings(kind: type[BaseModel], section: BaseModel | None, prefix: str) -> Iterator[Setting]:
     for name, field in kind.model_fields.items():
         path, inner = prefix + name, field.annotation

@@ -13,12 +13,14 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import regex
 
+from danlu.errors import RecordError
 from danlu.flywheel.choose import Find
 from danlu.flywheel.config import FlywheelConfig
 from danlu.generation.interface import Sampling
 from danlu.records import Message, Record, Response
 from danlu.records.formats.format import Parts
 from danlu.records.ids import parts_id
+from danlu.records.source import check_task_type
 from danlu.workshop.likeness.text import fold
 from danlu.workshop.produce.answer import JUDGING, problem_of
 from danlu.workshop.produce.common import MADE, Asking, answer_message, prompt_of
@@ -54,12 +56,20 @@ def turn_record(find: Find, task_type: str) -> Record:
     plain = {name: value for name, value in facts.items() if value not in ("", [], 0)}
     return Record(
         find.link.seen.key,
-        turn.task_type if turn.task_type.count("/") == 1 else task_type,
+        turn.task_type if _is_task_type(turn.task_type) else task_type,
         turn.messages,
         turn.tools,
         source=find.link.seen.source,
         meta={NOTE: plain},
     )
+
+
+def _is_task_type(text: str) -> bool:
+    try:
+        check_task_type(text)
+    except RecordError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -281,6 +291,8 @@ def _problem(record: Record, outcome: Reply | Unanswered) -> str:
         return problem
     if fold(outcome.text) == fold(record.messages[-1].content or ""):
         return "it is the old answer again"
+    if fold(outcome.text) == fold(prompt_of(record)):
+        return "it repeats the question"
     return ""
 
 

@@ -152,11 +152,13 @@ def _look(
     ups, downs, ignored = votes.of(link)
     evidence: dict[Rule, str] = {}
     corrected = complaint = ""
-    for vote in sorted(link.seen.turn.votes, key=lambda one: one.time):
-        verdict = verdicts.get(vote.voter)
-        inverted = verdict is not None and verdict.state == "inverted"
-        if vote.corrected.strip() and not (inverted and settings.inverted == "ignore"):
-            corrected = vote.corrected.strip()
+    believed = [
+        vote
+        for vote in sorted(link.seen.turn.votes, key=lambda one: one.time)
+        if settings.inverted != "ignore" or not _is_inverted(vote.voter, verdicts)
+    ]
+    for vote in believed:
+        corrected = vote.corrected.strip() or corrected
     if keep.corrected and corrected and fold(corrected) != fold(link.answer):
         evidence["corrected"] = "the right answer was given"
     else:
@@ -174,11 +176,15 @@ def _look(
             complaint = after.question
             break
     if downs > ups and not complaint:
-        said = [vote.text for vote in link.seen.turn.votes if vote.text]
+        said = [vote.text for vote in believed if vote.text and vote.up is not True]
         complaint = said[-1] if said else ""
     rules = tuple(rule for rule in RULES if rule in evidence)
     first = evidence[rules[0]] if rules else ""
     return Find(link, rules, first, corrected, complaint, ups, downs, ignored)
+
+
+def _is_inverted(voter: str, verdicts: Mapping[str, Verdict]) -> bool:
+    return voter in verdicts and verdicts[voter].state == "inverted"
 
 
 def _fruitful(finds: Mapping[Link, Find], last: Link, keep: KeepSection) -> Find:

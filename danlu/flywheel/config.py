@@ -162,7 +162,7 @@ class FlywheelConfig(Section):
     memory: str | None = setting(
         None, "Folder where the flywheel remembers what it read; none is STORE/flywheel/NAME."
     )
-    sources: list[LogSection] = setting([], "Chat logs.", min_length=1)
+    sources: list[LogSection] = setting(..., "Chat logs.", min_length=1)
     personal: Literal["mask", "drop"] = setting(
         "mask",
         "Telephones, e-mail, identity and card numbers and keys are masked, or the conversations "

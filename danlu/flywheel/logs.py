@@ -21,7 +21,7 @@ from danlu.records.formats.messages import read_messages
 from danlu.records.lines import message_row
 
 OPENAI: Mapping[str, tuple[str, ...]] = {
-    "id": ("id", "request_id", "custom_id", "response.id", "response.body.id"),
+    "id": ("id", "request_id", "response.id", "response.body.id", "custom_id"),
     "time": ("time", "timestamp", "created_at", "startTime", "response.created",
              "response.body.created", "created"),
     "session": ("session_id", "session", "conversation_id", "metadata.session_id",
@@ -123,12 +123,15 @@ class _Foreign:
     def __call__(self, row: Mapping[str, Any]) -> Read:
         messages, alone = self._messages(row)
         vote, unread = self._vote(row)
-        time = read_time(self._part(row, "time"))
+        time, session = read_time(self._part(row, "time")), self._text(row, "session")
+        # Numbers begin anew in each file of some programs: an id alone would hide a turn.
+        rows = [message_row(message) for message in messages]
+        name = content_id([self._text(row, "id"), session, time, rows])
         turn = Turn(
-            id=self._text(row, "id"),
+            id=name,
             messages=messages,
             time=time,
-            session=self._text(row, "session"),
+            session=session,
             model=self._text(row, "model"),
             adapter=self._text(row, "adapter"),
             data_version=self._text(row, "data_version"),
@@ -136,10 +139,6 @@ class _Foreign:
             tools=tuple(self._list(row, "tools")),
             votes=(vote,) if vote else (),
         )
-        if not turn.id:
-            rows = [message_row(message) for message in messages]
-            name = content_id([turn.session, turn.time, turn.model, rows])
-            turn = Turn(name, *(getattr(turn, one) for one in Turn.__slots__[1:]))
         check_turn(turn)
         return Read(turn, alone, unread)
 

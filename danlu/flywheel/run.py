@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from danlu.errors import DanluError
-from danlu.flywheel.better import BetterAnswers, FindTurns, What, turn_record
+from danlu.flywheel.better import USED, BetterAnswers, FindTurns, What, turn_record
 from danlu.flywheel.chains import chains
 from danlu.flywheel.choose import Chosen, choose
 from danlu.flywheel.config import AnswerSection, FlywheelConfig
@@ -59,6 +59,7 @@ class _Made(NamedTuple):
     """A version that a name points to now, and the one that it pointed to before."""
 
     name: str
+    answered: Version
     version: Version
     before: Version | None
 
@@ -247,14 +248,14 @@ def _make(
     operation = BetterAnswers(
         engine, what, _sampling(answer), answer.verify, Prompts(answer.prompts)
     )
-    version = store.apply(operation, found, progress=progress)
+    answered = version = store.apply(operation, found, progress=progress)
     if config.check:
         labels = version.taxonomy.skills if version.taxonomy else {}
         context = Context(closed_labels={one: skill.closed_labels for one, skill in labels.items()})
         checks = CheckRecords(CHECKS, tuple(config.check), context=context)
         version = store.apply(checks, version, progress=progress)
     store.name(version, name)
-    return _Made(name, version, before)
+    return _Made(name, answered, version, before)
 
 
 def _sampling(answer: AnswerSection) -> Sampling:
@@ -339,5 +340,16 @@ def _dataset(made: _Made, progress: Progress) -> dict[str, Any]:
         "removed": sum(one.removed for one in found.task_types.values()),
         "changed": sum(one.changed for one in found.task_types.values()),
         "diff": found.as_dict(),
-        "rules": [row.model_dump(mode="json") for row in manifest.rules],
+        "left_out": _left_out(made),
     }
+
+
+def _left_out(made: _Made) -> dict[str, int]:
+    """Count what gave no record, by reason: while answering, then by the checks."""
+    counts: dict[str, int] = {}
+    for version in dict.fromkeys((made.answered.id, made.version.id)):
+        manifest = (made.answered if version == made.answered.id else made.version).manifest
+        for row in manifest.rules:
+            if row.fate == "dropped" and row.rule != USED:
+                counts[row.rule] = counts.get(row.rule, 0) + row.count
+    return counts

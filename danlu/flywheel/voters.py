@@ -226,7 +226,7 @@ def _verdict(voter: str, one: _Tests, p: float | None, min_votes: int, level: fl
         )
     elif is_constant:
         state = "constant" if p < level else "unclear"
-        words = f"all {one.votes} votes are {always}; of a voter like the others {_chance(p)}"
+        words = f"all {one.votes} votes are {always}; a voter like the others does so {_chance(p)}"
     else:
         share = f"agrees with the others on {agreed} of {shared}"
         share += f" ({_percent(low)} to {_percent(high)})"
@@ -234,9 +234,7 @@ def _verdict(voter: str, one: _Tests, p: float | None, min_votes: int, level: fl
         state = "inverted" if surely else "fits"
         if state == "fits" and agreed * 2 < shared:
             state = "unclear"
-        words = (
-            f"{share}; up goes with their down by {_chance(p)}" if agreed * 2 < shared else share
-        )
+        words = f"{share}; up goes with their down {_chance(p)}" if agreed * 2 < shared else share
     return Verdict(
         voter,
         state,
@@ -253,7 +251,7 @@ def _verdict(voter: str, one: _Tests, p: float | None, min_votes: int, level: fl
 
 def _chance(p: float) -> str:
     """Say how likely something is by chance, all voters considered."""
-    return "chance in less than 1 of 1,000 cases" if p < 0.001 else f"chance in {p:.1%} of cases"
+    return f"by chance in {'less than 0.1%' if p < 0.001 else f'{p:.1%}'} of cases"
 
 
 def _percent(value: float | None) -> str:

@@ -14,7 +14,7 @@ A **feedback** is a vote that came later, on the turn of that id; of one voter t
 
 ``adapter``, ``data_version``, ``task_type``, ``tools``, ``votes`` and ``meta`` may be missing, and
 of a vote all but one of ``up``, ``text`` and ``corrected``. Whoever writes masks personal data
-before (``danlu.workshop.checks.personal``), and names voters and sessions by pseudonyms that stay
+before (``danlu.workshop.privacy``), and names voters and sessions by pseudonyms that stay
 the same: whose votes are inverted can only be told of one who is known again.
 """
 

@@ -57,7 +57,7 @@ def build_optimizer(
 
 
 def begin_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Make the two moments of an AdamW now, where it has none yet, and not at its first update.
+    """Make AdamW's two moments now, where it has none yet, and not at its first update.
 
     By then the memory is what a pack's activations left. The moments would take up their room, and
     the next pack would need as much again.

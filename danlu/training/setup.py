@@ -32,12 +32,7 @@ from danlu.objectives.imitation import Imitation
 from danlu.runs import RunDirectory
 from danlu.sequences.template import ChatTemplate
 from danlu.training.data import TrainingData, load_data, make_data
-from danlu.training.devices import (
-    context_group,
-    describe_devices,
-    loading_device,
-    prepare,
-)
+from danlu.training.devices import describe_devices, loading_device, prepare
 from danlu.training.labelled import (
     chat_template,
     check_model,
@@ -54,6 +49,7 @@ from danlu.training.references import StepSource, step_source
 from danlu.training.samples import Question, answer, questions
 from danlu.training.scoring import Packing, ScoringModel
 from danlu.training.taught import taught
+from danlu.training.together import context_group
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -84,8 +84,10 @@ def mask_turn(turn: Turn) -> Masked:
     votes = [mask_vote(vote) for vote in turn.votes]
     for one in votes:
         found += one.found
-    kept = [one.value for one in votes]
-    return Masked(replace(turn, messages=tuple(messages), votes=tuple(kept), meta={}), found)
+    tools = mask_value(list(turn.tools))
+    kept = tuple(one.value for one in votes)
+    changed = replace(turn, messages=tuple(messages), tools=tuple(tools.value), votes=kept, meta={})
+    return Masked(changed, found + tools.found)
 
 
 def mask_vote(vote: Vote) -> Masked:

@@ -52,7 +52,7 @@ OPENAI = {
 def test_a_request_with_its_response() -> None:
     found = read(OPENAI).entry
     assert found == Turn(
-        "chatcmpl-1",
+        found.id,
         (Message("user", "你好"), Message("assistant", "您好")),
         "2026-11-21T22:00:00.000Z",
         "s-9",
@@ -111,6 +111,14 @@ def test_a_row_of_csv() -> None:
     assert [one.content for one in found.entry.messages] == ["几点了", "三点"]
     again = read({**row, "评价": "赞"}, format="csv")
     assert again.entry.id == found.entry.id
+
+
+def test_numbers_that_begin_anew_in_each_file_hide_nothing() -> None:
+    row = {"id": "1", "prompt": "a", "answer": "b"}
+    ids = {
+        read(one, format="csv").entry.id for one in (row, {**row, "prompt": "c"}, {**row, "id": 2})
+    }
+    assert len(ids) == 3
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_always_up_where_nearly_everything_is_good_says_nothing() -> None:
     good = "uuuuuuuuuduuuuuu"
     found = judge_voters(ballots({"a": good, "b": good, "up": "u" * 16}))
     assert found["up"].state == "unclear"
-    assert "chance in" in found["up"].words
+    assert "by chance in" in found["up"].words
 
 
 def test_constant_votes_on_answers_that_nobody_else_saw() -> None:

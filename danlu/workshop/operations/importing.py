@@ -22,6 +22,9 @@ from danlu.workshop.taxonomy import Taxonomy
 Unknown = Literal["stop", "keep", "unlabelled"]
 
 
+PACKAGE = Path(__file__).parents[2]
+
+
 @dataclass(frozen=True)
 class Import:
     """Take records as they are read.
@@ -119,12 +122,12 @@ def import_files(
         records=records,
         count=None,
         identity=[
-            [[source.path, source.format, source.split] for source in sources],
-            [file.name for file in files],
+            [[_called(source.path), source.format, source.split] for source in sources],
+            [_called(file.name) for file in files],
             fingerprint(sources),
         ],
         files=[
-            InputFile(name=name, bytes=None if stat is None else stat[0])
+            InputFile(name=_called(name), bytes=None if stat is None else stat[0])
             for name, stat in before.items()
         ],
         sources=sources,
@@ -146,3 +149,9 @@ def _sizes(names: Sequence[str]) -> dict[str, tuple[int, int] | None]:
             stat = os.stat(name)
             found[name] = (stat.st_size, stat.st_mtime_ns)
     return found
+
+
+def _called(path: str) -> str:
+    """Return a path as given; of a file that ships with Danlu, the same wherever it is installed."""
+    place = Path(path)
+    return f"danlu:{place.relative_to(PACKAGE).as_posix()}" if PACKAGE in place.parents else path

@@ -12,7 +12,7 @@ from danlu.errors import RecordError, StoreError
 from danlu.records import Reading, Record, Source, fingerprint, read_records
 from danlu.records.reading import OnBadRecord
 from danlu.records.record import UNLABELLED
-from danlu.records.source import HUB_PREFIX, expand
+from danlu.records.source import HUB_PREFIX, called, expand
 from danlu.workshop.store.decision import Decision, Progress, edit, keep
 from danlu.workshop.store.manifest import FileFormat, InputFile
 from danlu.workshop.store.store import Material, Store, no_progress
@@ -20,9 +20,6 @@ from danlu.workshop.store.version import Version
 from danlu.workshop.taxonomy import Taxonomy
 
 Unknown = Literal["stop", "keep", "unlabelled"]
-
-
-PACKAGE = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -122,12 +119,12 @@ def import_files(
         records=records,
         count=None,
         identity=[
-            [[_called(source.path), source.format, source.split] for source in sources],
-            [_called(file.name) for file in files],
+            [[called(source.path), source.format, source.split] for source in sources],
+            [called(file.name) for file in files],
             fingerprint(sources),
         ],
         files=[
-            InputFile(name=_called(name), bytes=None if stat is None else stat[0])
+            InputFile(name=called(name), bytes=None if stat is None else stat[0])
             for name, stat in before.items()
         ],
         sources=sources,
@@ -149,9 +146,3 @@ def _sizes(names: Sequence[str]) -> dict[str, tuple[int, int] | None]:
             stat = os.stat(name)
             found[name] = (stat.st_size, stat.st_mtime_ns)
     return found
-
-
-def _called(path: str) -> str:
-    """Return a path as given; of a file that ships with Danlu, the same wherever it is installed."""
-    place = Path(path)
-    return f"danlu:{place.relative_to(PACKAGE).as_posix()}" if PACKAGE in place.parents else path

@@ -67,7 +67,7 @@ def run(
         int, typer.Option(min=1, help="Longest answer, where the suite does not say.")
     ] = 512,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="The first so many items of each task type.")
+        int | None, typer.Option(min=1, help="So many items of each task type, the same each time.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", "-n", help="Of its folder.")] = None,
     evals: Evals = Path("evals"),

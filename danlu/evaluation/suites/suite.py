@@ -77,16 +77,25 @@ class Suite:
         return digest.hexdigest()
 
     def limited(self, per_type: int) -> Suite:
-        """Return the suite with the first few items of each task type, and what they go on from."""
+        """Return the suite with a few items of each task type, and what goes on from them.
+
+        They are drawn by their ids, always the same ones: files are often sorted by label, so that
+        the first would be all alike.
+        """
         taken: Counter[str] = Counter()
+        drawn: set[str] = set()
+        for item in sorted(self.items, key=lambda item: _mark(item.id)):
+            if item.follows is None and taken[item.task_type] < per_type:
+                taken[item.task_type] += 1
+                drawn.add(item.id)
         kept: dict[str, Item] = {}
         for item in self.items:
-            if item.follows is not None:
-                if item.follows in kept:
-                    kept[item.id] = item
-            elif taken[item.task_type] < per_type:
-                taken[item.task_type] += 1
+            if item.id in drawn or item.follows in kept:
                 kept[item.id] = item
         there = {item.task_type for item in kept.values()}
         types = {name: of for name, of in self.task_types.items() if name in there}
         return Suite(self.name, types, tuple(kept.values()), self.description)
+
+
+def _mark(item: str) -> bytes:
+    return hashlib.blake2b(item.encode(), digest_size=8).digest()

@@ -137,15 +137,24 @@ def test_the_same_items_have_the_same_fingerprint_whatever_the_name() -> None:
     assert one.fingerprint == suite_of(asks("a", "?", "1")).fingerprint
 
 
-def test_a_limit_keeps_the_first_of_each_task_type_with_their_next_turns() -> None:
-    suite = suite_of(
+def test_a_limit_draws_from_each_task_type_whatever_the_order() -> None:
+    items = [
         asks("a", "?", "1"),
         asks("a2", "?", "1", follows="a"),
         asks("b", "?", "1"),
         asks("c", "?", "1", "zh/x"),
-        zh__x="exact",
-    )
-    assert [item.id for item in suite.limited(1).items] == ["a", "a2", "c"]
+    ]
+    limited = suite_of(*items, zh__x="exact").limited(1)
+    assert [item.id for item in limited.items] == ["a", "a2", "c"]
+    turned = suite_of(items[2], items[3], items[0], items[1], zh__x="exact").limited(1)
+    assert {item.id for item in turned.items} == {"a", "a2", "c"}
+
+
+def test_a_limit_of_sorted_items_has_all_their_labels() -> None:
+    labels = [asks(f"q{k}", "?", "yes" if k < 50 else "no") for k in range(100)]
+    drawn = suite_of(*labels).limited(20)
+    assert {item.reference for item in drawn.items} == {"yes", "no"}
+    assert len(drawn.items) == 20
 
 
 def test_a_name_that_is_none_is_told(tmp_path: Path) -> None:

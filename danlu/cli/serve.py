@@ -78,21 +78,21 @@ def serve(
         capture=capture,
         keep_days=keep_days,
     )
-    listening = listen(settings)
-    served = load_served(
-        [Wanted.of(one) for one in models],
-        template=template,
-        device=device,
-        precision=precision,
-        limits=EngineLimits(rows=side_by_side),
-        trust_remote_code=trust_remote_code,
-    )
+    with listen(settings) as listening:
+        served = load_served(
+            [Wanted.of(one) for one in models],
+            template=template,
+            device=device,
+            precision=precision,
+            limits=EngineLimits(rows=side_by_side),
+            trust_remote_code=trust_remote_code,
+        )
 
-    def ready(address: str) -> None:
-        names = ", ".join(one.name for one in served)
-        note(f"Serving {names} at {address}/v1 (Ctrl-C ends it)")
+        def ready(address: str) -> None:
+            names = ", ".join(one.name for one in served)
+            note(f"Serving {names} at {address}/v1 (Ctrl-C ends it)")
 
-    serve(served, settings, listening, ready)
+        serve(served, settings, listening, ready)
     return 0
 
 

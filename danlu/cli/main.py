@@ -31,6 +31,7 @@ from danlu.cli import (
     report,
     serve,
     train,
+    verify,
     version,
     vote,
 )
@@ -73,6 +74,7 @@ for _module in (
     export,
     report,
     serve,
+    verify,
     models,
     formats,
     recipe,

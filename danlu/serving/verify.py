@@ -1,8 +1,8 @@
 """Whether a foreign engine asks an exported model as it was trained.
 
 Its endpoint is sent the golden prompts as conversations. Engines that show their tokens
-(``/tokenize`` of vLLM, ``/apply-template`` and ``/tokenize`` of llama.cpp) are held to them token by
-token; of others the number of tokens is known, which every OpenAI-compatible engine reports as
+(``/tokenize`` of vLLM, ``/apply-template`` and ``/tokenize`` of llama.cpp) are held to them token
+by token; of others the number of tokens is known, which every OpenAI-compatible engine reports as
 ``usage.prompt_tokens``.
 """
 

@@ -38,7 +38,7 @@ LIGHT_ROOMS = (
     "sequences",
     "workshop",
 )
-WITH_TORCH = {"danlu.sequences.forest"}
+WITH_TORCH = {"danlu.evaluation.likelihood.forest", "danlu.sequences.forest"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 
 

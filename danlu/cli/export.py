@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
-from danlu.cli.output import result, result_json
+from danlu.cli.output import note, result, result_json
+from danlu.errors import ModelError
 
 EPILOG = """\b
 Examples:
   danlu export runs/my-run --merge -o my-model
   danlu export runs/my-run/adapter -o my-adapter
+  danlu export runs/my-run --to my-gguf --gguf q8_0 --gguf q4_k_m
 """
 
 
@@ -23,7 +25,8 @@ def export(
         typer.Argument(metavar="RUN_OR_ADAPTER", help="A run directory, or an adapter's folder."),
     ],
     folder: Annotated[
-        Path, typer.Option("--output", "-o", help="The folder to write; it must not exist yet.")
+        Path,
+        typer.Option("--output", "-o", "--to", help="The folder to write; it must not exist yet."),
     ],
     merge: Annotated[
         bool,
@@ -37,12 +40,30 @@ def export(
             help="Number format of merged weights: auto (the base's), float32, bfloat16, float16."
         ),
     ] = "auto",
+    gguf: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gguf",
+            metavar="FORMAT",
+            help="Write GGUF for llama.cpp and Ollama, with the adapter merged: f16, q8_0 or "
+            "q4_k_m; can be given several times. Needs the extra gguf.",
+        ),
+    ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="With --gguf: system message for Ollama's Modelfile."),
+    ] = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Write a run's model as a folder for other programs."""
+    if gguf:
+        _as_gguf(run_or_adapter, folder, gguf, system, trust_remote_code, as_json)
+        return
+    if system is not None:
+        raise ModelError("goes into a Modelfile, which only --gguf writes.", where="--system")
     from danlu.serving.export import export as write
 
     written = write(
@@ -59,6 +80,34 @@ def export(
     else:
         weights = f" in {written.dtype}" if written.dtype else ""
         result(f"model written to {written.path}{weights}")
+
+
+def _as_gguf(
+    run: str,
+    folder: Path,
+    formats: list[str],
+    system: str | None,
+    trust_remote_code: bool,
+    as_json: bool,
+) -> None:
+    from danlu.serving.export_gguf import export_gguf
+
+    written = export_gguf(run, folder, formats, system=system, trust_remote_code=trust_remote_code)
+    if as_json:
+        result_json([asdict(one) for one in written])
+        return
+    for one in written:
+        found = one.compared
+        result(
+            f"{one.path} ({one.size_bytes / 1e6:.1f} MB)\n"
+            f"  asked through llama.cpp: {found.prompts} golden prompts rendered and cut alike; "
+            f"{found.same} of {found.tokens} greedy tokens are the model's own; log-probabilities "
+            f"differ by {found.mean_difference:.3f} nats on the mean, {found.max_difference:.3f} "
+            "at most"
+        )
+        for note_text in found.notes:
+            note(f"note: {note_text}")
+    result(f"for Ollama: ollama create NAME -f {folder / 'Modelfile'}")
 
 
 def register(app: typer.Typer) -> None:

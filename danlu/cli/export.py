@@ -103,7 +103,7 @@ def _as_gguf(
             f"  asked through llama.cpp: {found.prompts} golden prompts rendered and cut alike; "
             f"{found.same} of {found.tokens} greedy tokens are the model's own; log-probabilities "
             f"differ by {found.mean_difference:.3f} nats on the mean, {found.max_difference:.3f} "
-            "at most"
+            "at most" + (f"; perplexity {one.perplexity:.3f}" if one.perplexity is not None else "")
         )
         for note_text in found.notes:
             note(f"note: {note_text}")

@@ -27,7 +27,9 @@ from danlu.sequences.golden import (
 )
 from danlu.serving.export import checked_target, located, must_merge, stored_dtype
 from danlu.serving.llama_cpp import ask
+from danlu.serving.model_card import model_card
 from danlu.serving.needs import must_have
+from danlu.serving.perplexity import gguf_perplexity, shipped_text, text_perplexity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -107,6 +109,8 @@ def export_gguf(
     formats: Sequence[str],
     *,
     system: str | None = None,
+    text: str | None = None,
+    evaluations: Path = Path("evals"),
     trust_remote_code: bool = False,
     progress: bool = True,
 ) -> list[GgufFile]:
@@ -120,6 +124,8 @@ def export_gguf(
         folder: Where to write; must not exist, or be empty.
         formats: Of ``LIMITS``.
         system: System message for the Modelfile.
+        text: Plain text for the perplexity before and after; None for the shipped page.
+        evaluations: Folder of evaluations, for the model card.
         trust_remote_code: Run Python code that comes with the base.
         progress: Show a bar on stderr.
 
@@ -144,9 +150,31 @@ def export_gguf(
             shutil.copy(source.path / GOLDEN_FILE, fresh)
         else:
             write_golden(fresh, parts.tokenizer, parts.template)
-        text = modelfile(made[0].path.name, parts.template.stop_tokens, system)
-        (fresh / "Modelfile").write_text(text, "utf-8")
+        written = modelfile(made[0].path.name, parts.template.stop_tokens, system)
+        (fresh / "Modelfile").write_text(written, "utf-8")
+        text = shipped_text() if text is None else text
+        own = text_perplexity(parts.model, parts.tokenizer, text)
+        made = [_measured(one, parts.tokenizer, text) for one in made]
+        card = model_card(
+            model_name(source),
+            source.path,
+            kind="gguf",
+            files=made,
+            perplexity=own,
+            evaluations=evaluations,
+            base=source.name if source.kind == "builtin" else None,
+        )
+        (fresh / "README.md").write_text(card, "utf-8")
     return [replace(one, path=target / one.path.name) for one in made]
+
+
+def _measured(file: GgufFile, tokenizer: PreTrainedTokenizerBase, text: str) -> GgufFile:
+    """Add its perplexity; a note where transformers cannot read the architecture back."""
+    try:
+        return replace(file, perplexity=gguf_perplexity(file.path, tokenizer, text))
+    except ModelError as error:
+        notes = (*file.compared.notes, f"perplexity of {file.path.name} not measured: {error}")
+        return replace(file, compared=replace(file.compared, notes=notes))
 
 
 def modelfile(file: str, stop_tokens: Sequence[str], system: str | None = None) -> str:

@@ -80,7 +80,7 @@ def test_every_format_is_written_and_compared(made: list[GgufFile]) -> None:
     assert made[0].compared.mean_difference < made[1].compared.mean_difference
     out = made[0].path.parent
     names = sorted(file.name for file in out.iterdir())
-    assert names == ["Modelfile", "chick-F16.gguf", "chick-Q4_K_M.gguf", "golden.json"]
+    assert names == ["Modelfile", "README.md", "chick-F16.gguf", "chick-Q4_K_M.gguf", "golden.json"]
     written = (out / "Modelfile").read_text("utf-8")
     assert "FROM ./chick-F16.gguf\n" in written
     assert 'PARAMETER stop "<|im_end|>"\nSYSTEM """你是丹炉。"""\n' in written

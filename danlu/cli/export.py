@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -53,6 +53,13 @@ def export(
         str | None,
         typer.Option(metavar="TEXT", help="With --gguf: system message for Ollama's Modelfile."),
     ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option(help="With --gguf: plain text for the perplexity; a page is shipped."),
+    ] = None,
+    evals: Annotated[
+        Path, typer.Option(help="With --gguf: folder of evaluations for the model card.")
+    ] = Path("evals"),
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
     ] = False,
@@ -60,7 +67,16 @@ def export(
 ) -> None:
     """Write a run's model as a folder for other programs."""
     if gguf:
-        _as_gguf(run_or_adapter, folder, gguf, system, trust_remote_code, as_json)
+        _as_gguf(
+            run_or_adapter,
+            folder,
+            gguf,
+            as_json,
+            system=system,
+            text=None if text is None else _read(text),
+            evaluations=evals,
+            trust_remote_code=trust_remote_code,
+        )
         return
     if system is not None:
         raise ModelError("goes into a Modelfile, which only --gguf writes.", where="--system")
@@ -86,13 +102,12 @@ def _as_gguf(
     run: str,
     folder: Path,
     formats: list[str],
-    system: str | None,
-    trust_remote_code: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     from danlu.serving.export_gguf import export_gguf
 
-    written = export_gguf(run, folder, formats, system=system, trust_remote_code=trust_remote_code)
+    written = export_gguf(run, folder, formats, **options)
     if as_json:
         result_json([asdict(one) for one in written])
         return
@@ -108,6 +123,13 @@ def _as_gguf(
         for note_text in found.notes:
             note(f"note: {note_text}")
     result(f"for Ollama: ollama create NAME -f {folder / 'Modelfile'}")
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"cannot be read as UTF-8 text: {error}", where=str(file)) from error
 
 
 def register(app: typer.Typer) -> None:

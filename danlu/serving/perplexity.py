@@ -64,6 +64,9 @@ def gguf_perplexity(file: Path, tokenizer: PreTrainedTokenizerBase, text: str) -
     Raises:
         ModelError: If transformers cannot read such a file.
     """
+    import io
+    from contextlib import redirect_stderr
+
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -71,6 +74,7 @@ def gguf_perplexity(file: Path, tokenizer: PreTrainedTokenizerBase, text: str) -
     from danlu.models.quiet import quiet
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder, quiet():
-        convert_gguf(file, Path(folder))
+        with redirect_stderr(io.StringIO()):  # transformers draws a bar of its own
+            convert_gguf(file, Path(folder))
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     return text_perplexity(model, tokenizer, text)

@@ -7,9 +7,24 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from bench.cases import CASES, NEAR, NOVELTY, PREPARE, ROWS, PeerSetting
+from bench.cases import (
+    ANSWERING,
+    CASES,
+    CHECK,
+    NEAR,
+    NOVELTY,
+    OPTIONS,
+    PREPARE,
+    ROWS,
+    SERVING,
+    STATISTICS,
+    PeerSetting,
+)
 
-NAMES = (PREPARE, NOVELTY, NEAR, *(case.name for case in CASES))
+NAMES = (
+    *(PREPARE, NOVELTY, NEAR, CHECK, STATISTICS, ANSWERING, OPTIONS, SERVING),
+    *(case.name for case in CASES),
+)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
     chosen = given.names or NAMES
 
-    from bench import preparing, training, workshop
+    from bench import checking, comparing, evaluating, preparing, serving, training, workshop
     from bench.table import print_table
 
     def say(text: str) -> None:
@@ -41,6 +56,16 @@ def main(arguments: Sequence[str]) -> None:
         results.append(workshop.measure_novelty(say))
     if NEAR in chosen:
         results.append(workshop.measure_near(say))
+    if STATISTICS in chosen:
+        results.append(comparing.measure_statistics(say))
+    if CHECK in chosen:
+        results.append(checking.measure_checks(say))
+    if ANSWERING in chosen:
+        results.append(evaluating.measure_answering(say))
+    if OPTIONS in chosen:
+        results.append(evaluating.measure_options(say))
+    if SERVING in chosen:
+        results.append(serving.measure_serving(say))
     for case in CASES:
         if case.name not in chosen:
             continue

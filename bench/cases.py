@@ -182,3 +182,20 @@ NOVELTY, NOVELTY_RECORDS, NOVELTY_SECONDS = "novelty", 50_000, 10.0
 """CPU seconds that the novelty filter takes for so many short instructions, at most."""
 NEAR, NEAR_RECORDS, NEAR_SECONDS = "near-duplicates", 100_000, 5.0
 """Likewise."""
+STATISTICS, STATISTICS_ROWS, STATISTICS_SECONDS = "statistics", 100_000, 20.0
+"""Seconds that a comparison of so many scored rows of each version takes, at most."""
+STATISTICS_TASK_TYPES, STATISTICS_RESAMPLES = 60, 10_000
+CHECK, CHECK_RECORDS, CHECK_SECONDS, CHECK_BYTES = "import-check", 100_000, 60.0, 2e9
+"""Seconds that import and all checks of so many conversations take, at most, and bytes held."""
+
+ANSWERING, ANSWERING_PROMPTS, ANSWERING_TOKENS, ANSWERING_GOAL = "answering", 32, 48, 3.0
+"""Prompts, the longest answer in tokens, and the speed over ``generate`` one by one, at least."""
+OPTIONS, OPTIONS_QUESTIONS, OPTIONS_GOAL = "options", 10, 3.0
+"""Questions with four options, and the speed over rows, at least."""
+LOGPROB_TOLERANCE = 1e-3
+"""Largest difference of an option's log-probability from that of its row, in nats."""
+
+SERVING, SERVING_CHATS, SERVING_TOKENS, SERVING_GOAL = "serving", 16, 64, 3.0
+"""Chats at a time, the longest answer in tokens, and the speed over one at a time, at least."""
+SERVING_READY_S = 15.0
+"""Seconds from the command to the first request that is taken, at most."""

@@ -58,10 +58,6 @@ def measure(say: Callable[[str], None], repeats: int = REPEATS) -> Result:
         danlu=danlu,
         peer=peer,
         ratio=danlu / peer,
-        limit_fraction=None,
-        torch_limit_fraction=None,
-        peak_bytes=None,
-        peer_peak_bytes=None,
         goals=(Goal("speed over the bare tokenizer's", danlu / peer, PREPARE_GOAL),),
         details={
             "model": MODEL,

@@ -44,7 +44,7 @@ class Goal:
         return self.value >= self.limit if self.sense == "at least" else self.value <= self.limit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """One benchmark's result.
 
@@ -52,8 +52,8 @@ class Result:
         name: Of the benchmark.
         unit: Of ``danlu`` and ``peer``.
         danlu: Danlu's speed; the best of all rounds, step by step.
-        peer: TRL's, or the bare tokenizer's, likewise.
-        ratio: Danlu's speed over the peer's.
+        peer: TRL's, or the bare tokenizer's, likewise; None where no other does the same.
+        ratio: Danlu's speed over the peer's; None without one.
         limit_fraction: Necessary work per second over the fastest matrix product known on this
             machine; None where no matrix is multiplied.
         torch_limit_fraction: The same over PyTorch's own product.
@@ -69,12 +69,12 @@ class Result:
     name: str
     unit: str
     danlu: float
-    peer: float
-    ratio: float
-    limit_fraction: float | None
-    torch_limit_fraction: float | None
-    peak_bytes: int | None
-    peer_peak_bytes: int | None
+    peer: float | None = None
+    ratio: float | None = None
+    limit_fraction: float | None = None
+    torch_limit_fraction: float | None = None
+    peak_bytes: int | None = None
+    peer_peak_bytes: int | None = None
     goals: tuple[Goal, ...]
     details: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())

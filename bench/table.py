@@ -24,14 +24,14 @@ def rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
 
 def speeds(result: Result) -> str:
     """Say both speeds, the memory and the share of the limit in one line."""
-    parts = [
-        f"{result.name}: Danlu {result.danlu:,.2f} {result.unit}, peer {result.peer:,.2f}",
-        f"ratio {result.ratio:.2f}",
-    ]
-    if result.peak_bytes and result.peer_peak_bytes:
-        parts.append(
-            f"peak {result.peak_bytes / 1e9:.2f} GB, peer {result.peer_peak_bytes / 1e9:.2f}"
-        )
+    said = f"{result.name}: Danlu {result.danlu:,.2f} {result.unit}"
+    parts = [said]
+    if result.peer is not None and result.ratio is not None:
+        parts = [f"{said}, peer {result.peer:,.2f}", f"ratio {result.ratio:.2f}"]
+    if result.peak_bytes:
+        peak = f"peak {result.peak_bytes / 1e9:.2f} GB"
+        theirs = result.peer_peak_bytes
+        parts.append(f"{peak}, peer {theirs / 1e9:.2f}" if theirs else peak)
     if result.limit_fraction and result.torch_limit_fraction:
         parts.append(
             f"{result.limit_fraction:.2f} of the matrix limit "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,45 +191,19 @@ def judged(
     default = DEFAULT_PEER if DEFAULT_PEER in peers else fastest
     seconds, peer_seconds = best_seconds(danlu), best_seconds([peers[fastest]])
     records = len(sizes) * case.batch_records
+    before = None
+    if warmup is not None:
+        before = scoring / (scoring + scoring_flops(shape, warmup))
     everyone = (*danlu, *peers.values(), *([precomputed] if precomputed else []))
     rate = MatrixRate.best(*(outcome.rate for outcome in everyone))
     peak = max(outcome.peak_bytes for outcome in danlu)
     peer_peak = peers[default].peak_bytes
-    differences = [np.subtract(danlu[0].losses, outcome.losses) for outcome in everyone]
-    difference = float(np.abs(differences).max())  # NaN, if one of them is
     limit_fraction = flops / seconds / rate.fastest
-    whose = "padded rows'" if fastest == ROWS else "TRL's at its fastest"
-    goals = [Goal(f"{case.unit}/s over {whose}", peer_seconds / seconds, case.ratio_goal)]
-    if case.memory_goal is not None:
-        name = f"peak memory over TRL's ({default})"
-        goals.append(Goal(name, peak / peer_peak, case.memory_goal, "at most"))
-    if case.limit_goal is not None:
-        goals.append(Goal("share of the matrix limit", limit_fraction, case.limit_goal))
-    goals.append(Goal("difference of losses", difference, LOSS_TOLERANCE, "at most"))
-
-    def told(outcomes: Sequence[Outcome], *, scored: bool = False) -> dict[str, Any]:
-        """Tell what a contender did, with its share of the scoring before the steps if asked."""
-        took = best_seconds(outcomes)
-        if scored:
-            assert warmup is not None
-            share = scoring / (scoring + scoring_flops(shape, warmup))
-            took += share * min(outcome.scoring_seconds for outcome in outcomes)
-        return {
-            "records_per_s": records / took,
-            "step_seconds": outcomes[0].step_seconds,
-            "scoring_seconds": outcomes[0].scoring_seconds,
-            "peak_bytes": max(outcome.peak_bytes for outcome in outcomes),
-            "losses": outcomes[0].losses,
-        }
-
-    variants = {}
-    if precomputed is not None:
-        variants["Danlu, references precomputed, that included"] = told([precomputed], scored=True)
-    elif all(outcome.scoring_seconds for outcome in everyone):
-        what = "precomputing" if case.objective == "dpo" else "measuring"
-        variants[f"Danlu, {what} included"] = told(danlu, scored=True)
-        for peer, outcome in peers.items():
-            variants[f"{_who(peer)}, {what} included"] = told([outcome], scored=True)
+    goals = [
+        Goal(f"{case.unit}/s over {_whose(fastest)}", peer_seconds / seconds, case.ratio_goal),
+        *_further_goals(case, default, peak / peer_peak, limit_fraction),
+        Goal("difference of losses", _difference(everyone), LOSS_TOLERANCE, "at most"),
+    ]
     return Result(
         name=case.name,
         unit=f"{case.unit}/s",
@@ -257,10 +231,64 @@ def judged(
             "danlu_losses": danlu[0].losses,
             "fastest_peer": str(fastest),
             "peer_name": "Danlu" if fastest == ROWS else "TRL",
-            "peers": {str(peer): told([outcome]) for peer, outcome in peers.items()},
-            "variants": variants,
+            "peers": {str(peer): _told(records, [outcome]) for peer, outcome in peers.items()},
+            "variants": _variants(case, records, danlu, peers, precomputed, before),
         },
     )
+
+
+def _further_goals(
+    case: Case, default: Peer, memory: float, limit_fraction: float
+) -> Iterator[Goal]:
+    if case.memory_goal is not None:
+        yield Goal(f"peak memory over TRL's ({default})", memory, case.memory_goal, "at most")
+    if case.limit_goal is not None:
+        yield Goal("share of the matrix limit", limit_fraction, case.limit_goal)
+
+
+def _difference(everyone: Sequence[Outcome]) -> float:
+    """Return the largest difference of a step's loss from Danlu's; NaN if one of them is."""
+    differences = [np.subtract(everyone[0].losses, outcome.losses) for outcome in everyone]
+    return float(np.abs(differences).max())
+
+
+def _variants(
+    case: Case,
+    records: int,
+    danlu: Sequence[Outcome],
+    peers: Mapping[Peer, Outcome],
+    precomputed: Outcome | None,
+    before: float | None,
+) -> dict[str, dict[str, Any]]:
+    """Tell what each did with the scoring before the steps, of which they need a part."""
+    if precomputed is not None:
+        assert before is not None
+        name = "Danlu, references precomputed, that included"
+        return {name: _told(records, [precomputed], before)}
+    if not all(outcome.scoring_seconds for outcome in (*danlu, *peers.values())):
+        return {}
+    assert before is not None
+    what = "precomputing" if case.objective == "dpo" else "measuring"
+    told = {f"Danlu, {what} included": _told(records, danlu, before)}
+    for peer, outcome in peers.items():
+        told[f"{_who(peer)}, {what} included"] = _told(records, [outcome], before)
+    return told
+
+
+def _told(records: int, outcomes: Sequence[Outcome], before: float = 0.0) -> dict[str, Any]:
+    """Tell what a contender did, with a part of the scoring before the steps."""
+    scoring = min(outcome.scoring_seconds for outcome in outcomes)
+    return {
+        "records_per_s": records / (best_seconds(outcomes) + before * scoring),
+        "step_seconds": outcomes[0].step_seconds,
+        "scoring_seconds": outcomes[0].scoring_seconds,
+        "peak_bytes": max(outcome.peak_bytes for outcome in outcomes),
+        "losses": outcomes[0].losses,
+    }
+
+
+def _whose(peer: Peer) -> str:
+    return "padded rows'" if peer == ROWS else "TRL's at its fastest"
 
 
 def _who(peer: Peer | None) -> str:

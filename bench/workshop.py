@@ -59,10 +59,6 @@ def measure_novelty(say: Callable[[str], None], count: int = NOVELTY_RECORDS) ->
         danlu=count / seconds,
         peer=count / peer_seconds,
         ratio=peer_seconds / seconds,
-        limit_fraction=None,
-        torch_limit_fraction=None,
-        peak_bytes=None,
-        peer_peak_bytes=None,
         goals=(
             Goal("CPU seconds", seconds, NOVELTY_SECONDS, "at most"),
             Goal(f"differences from brute force in {len(sample)}", differing, 0, "at most"),
@@ -109,10 +105,6 @@ def measure_near(say: Callable[[str], None], count: int = NEAR_RECORDS) -> Resul
         danlu=count / seconds,
         peer=count / peer_seconds,
         ratio=peer_seconds / seconds,
-        limit_fraction=None,
-        torch_limit_fraction=None,
-        peak_bytes=None,
-        peer_peak_bytes=None,
         goals=(
             Goal("CPU seconds", seconds, NEAR_SECONDS, "at most"),
             Goal("false drops", false, 0, "at most"),

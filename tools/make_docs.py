@@ -1,9 +1,9 @@
 """Write the parts of the documentation that the program knows best: settings, commands, checks.
 
 ``python tools/make_docs.py`` writes ``docs/recipe.md``, ``docs/commands.md`` and
-``docs/checks.md``, into ``docs/workshop.md`` what its commands print, and into
-``docs/flywheel.md`` its settings; with ``--check`` it writes nothing and fails where one of them
-is not current.
+``docs/checks.md``, into ``docs/workshop.md`` and ``docs/abilities.md`` what their commands print,
+and into ``docs/flywheel.md`` its settings; with ``--check`` it writes nothing and fails where one
+of them is not current.
 """
 
 from __future__ import annotations
@@ -256,6 +256,7 @@ def pages() -> dict[Path, str]:
         DOCS / "checks.md": checks_page(),
         DOCS / "flywheel.md": settings_page(DOCS / "flywheel.md"),
         DOCS / "workshop.md": console_page(DOCS / "workshop.md", DOCS / "workshop"),
+        DOCS / "abilities.md": console_page(DOCS / "abilities.md", DOCS / "abilities"),
     }
 
 

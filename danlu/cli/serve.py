@@ -78,21 +78,21 @@ def serve(
         capture=capture,
         keep_days=keep_days,
     )
-    listening = listen(settings)
-    served = load_served(
-        [Wanted.of(one) for one in models],
-        template=template,
-        device=device,
-        precision=precision,
-        limits=EngineLimits(rows=side_by_side),
-        trust_remote_code=trust_remote_code,
-    )
+    with listen(settings) as listening:
+        served = load_served(
+            [Wanted.of(one) for one in models],
+            template=template,
+            device=device,
+            precision=precision,
+            limits=EngineLimits(rows=side_by_side),
+            trust_remote_code=trust_remote_code,
+        )
 
-    def ready(address: str) -> None:
-        names = ", ".join(one.name for one in served)
-        note(f"Serving {names} at {address}/v1 (Ctrl-C ends it)")
+        def ready(address: str) -> None:
+            names = ", ".join(one.name for one in served)
+            note(f"Serving {names} at {address}/v1 (Ctrl-C ends it)")
 
-    serve(served, settings, listening, ready)
+        serve(served, settings, listening, ready)
     return 0
 
 
@@ -100,18 +100,12 @@ keys_app = typer.Typer(
     name="keys",
     help="API keys for `danlu serve`: made once, kept as hashes.",
     no_args_is_help=True,
-    epilog="""\b
-Examples:
-  danlu keys add office
-  danlu keys list
-  danlu keys remove office
-""",
 )
 
 KeysFile = Annotated[Path, typer.Option("--file", help="Where the hashes are kept.")]
 
 
-@keys_app.command("add")
+@keys_app.command("add", epilog="Example: danlu keys add office")
 def add(
     name: Annotated[str, typer.Argument(help="Whose key it is.")], file: KeysFile = KEYS_FILE
 ) -> int:
@@ -123,7 +117,7 @@ def add(
     return 0
 
 
-@keys_app.command("remove")
+@keys_app.command("remove", epilog="Example: danlu keys remove office")
 def remove(
     name: Annotated[str, typer.Argument(help="Whose key it is.")], file: KeysFile = KEYS_FILE
 ) -> int:
@@ -135,7 +129,7 @@ def remove(
     return 0
 
 
-@keys_app.command("list")
+@keys_app.command("list", epilog="Example: danlu keys list")
 def list_keys(
     file: KeysFile = KEYS_FILE,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,

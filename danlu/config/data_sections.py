@@ -90,7 +90,11 @@ class MixSection(Section):
         "(open:domain: 1:3). With counts and ratios the others stay as they are; with shares they "
         "fill the rest. Empty: every record once.",
     )
-    by: Literal["task_type", "area"] = setting("task_type", "What the names are of.")
+    by: Literal["task_type", "area", "source"] = setting(
+        "task_type",
+        "What the names are of. A source of data.train is called by its path, by that without "
+        "folder and extension, or, if it is a version, by the version's name.",
+    )
     unit: Literal["records", "tokens"] = setting(
         "records", "What is counted: records, or the tokens that are learned, as the loss does."
     )

@@ -211,15 +211,7 @@ def _discordance(disagreements: int, n: int) -> float:
 
 def _leaf(part: _Part, adjusted: float, tests: int, settings: CompareSettings) -> Node:
     pairs, scale = part.pairs, part.range
-    level = settings.level / tests
-    smallest: float | None = None
-    if part.right_or_wrong:
-        n, apart = len(pairs.a), int((pairs.a != pairs.b).sum())
-        disagree = _discordance(apart, n)
-        smallest = smallest_difference(n, disagree, power=settings.power, level=level)
-    elif part.error is not None:
-        df = len(part.of.sums) - 1
-        smallest = smallest_mean_difference(part.error, df, power=settings.power, level=level)
+    smallest = _smallest(part, tests, settings)
     return Node(
         name=pairs.task_type,
         kind="task_type",
@@ -244,6 +236,18 @@ def _leaf(part: _Part, adjusted: float, tests: int, settings: CompareSettings) -
     )
 
 
+def _smallest(part: _Part, tests: int, settings: CompareSettings) -> float | None:
+    """The smallest difference that a task type could have shown, as a share of the range."""
+    level = settings.level / tests
+    if part.right_or_wrong:
+        n, apart = len(part.pairs.a), int((part.pairs.a != part.pairs.b).sum())
+        return smallest_difference(n, _discordance(apart, n), power=settings.power, level=level)
+    if part.error is None:
+        return None
+    df = len(part.of.sums) - 1
+    return smallest_mean_difference(part.error, df, power=settings.power, level=level)
+
+
 def _side(scores: Floats, part: _Part, settings: CompareSettings) -> Side:
     low, scale = part.pairs.stakes.low, part.range
     of = cluster_sums(scores, part.pairs.clusters)
@@ -263,6 +267,11 @@ def _side(scores: Floats, part: _Part, settings: CompareSettings) -> Side:
 def _mix(name: str, parts: Sequence[_Part], settings: CompareSettings) -> _Mix:
     weights = np.array([part.weight for part in parts])
     shares: Floats = weights / weights.sum()
+    if len(parts) == 1:
+        only = parts[0]
+        many = len(only.of.sums)
+        error = only.error or 0.0
+        return _Mix(name, parts, shares, many, error, max(many - 1, 1), only.interval, only.p)
     labels = [np.unique(part.pairs.clusters) for part in parts]
     together = len(np.unique(np.concatenate(labels)))
     apart = sum(len(one) for one in labels)
@@ -332,7 +341,9 @@ def _branch(
     difference = mean(part.difference for part in mix.parts)
     margin = mean(part.pairs.stakes.margin for part in mix.parts)
     smallest = None
-    if mix.clusters > 1:
+    if len(mix.parts) == 1:  # it says what its one task type says
+        smallest = _smallest(mix.parts[0], tests, settings)
+    elif mix.clusters > 1:
         smallest = smallest_mean_difference(
             mix.error, mix.df, power=settings.power, level=settings.level / tests
         )
@@ -350,7 +361,7 @@ def _branch(
         difference=difference,
         low=None if mix.interval is None else float(mix.interval.low),
         high=None if mix.interval is None else float(mix.interval.high),
-        test="sign-flip",
+        test="mcnemar" if len(mix.parts) == 1 and mix.parts[0].right_or_wrong else "sign-flip",
         p=mix.p,
         p_adjusted=adjusted,
         verdict=_verdict(difference, adjusted, smallest, margin, settings),

@@ -4,6 +4,7 @@
       eval.json      what was asked of whom, and how (``Evaluation``)
       items.jsonl    the prompts that were asked (``Item``)
       answers.jsonl  one line per answer (``AnswerRow``), appended as they come
+      likelihoods.jsonl  one line per text whose probability was asked for (``LikelihoodRow``)
       scores.jsonl   one line per answer and scorer (``ScoredAnswer``); made anew by scoring again
       summary.json   the table per task type (``EvalSummary``), when all is done
 
@@ -19,9 +20,16 @@ from typing import IO, Self
 
 from danlu.errors import EvaluationError, nearest
 from danlu.evaluation.rows import ScoredRow, Stakes
-from danlu.evaluation.schema import AnswerRow, EvalSummary, Evaluation, Item, ScoredAnswer
+from danlu.evaluation.schema import (
+    AnswerRow,
+    EvalSummary,
+    Evaluation,
+    Item,
+    LikelihoodRow,
+    ScoredAnswer,
+)
 from danlu.runs import files
-from danlu.runs.schema import State
+from danlu.runs.schema import Row, State
 
 
 class EvalDirectory:
@@ -36,7 +44,7 @@ class EvalDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = files.Lock(path / ".lock")
-        self._answers: IO[str] | None = None
+        self._open: dict[str, IO[str]] = {}
 
     @classmethod
     def create(cls, path: Path | str, evaluation: Evaluation, items: Iterable[Item]) -> Self:
@@ -48,8 +56,7 @@ class EvalDirectory:
         made = cls(Path(path))
         if made.path.exists() and (not made.path.is_dir() or _has_files(made.path)):
             raise EvaluationError(
-                "something is there already; give the evaluation another --name, or go on with it "
-                "by --resume.",
+                "something is there already, and it is no evaluation; give yours another --name.",
                 where=str(path),
             )
         made.path.mkdir(parents=True, exist_ok=True)
@@ -89,9 +96,9 @@ class EvalDirectory:
 
     def close(self) -> None:
         """Close what is open and let others write."""
-        if self._answers is not None:
-            self._answers.close()
-            self._answers = None
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
         self._lock.release()
 
     def __enter__(self) -> Self:
@@ -130,6 +137,10 @@ class EvalDirectory:
     def answers(self) -> Iterator[AnswerRow]:
         """Read answers in the order they came; a line that a kill tore is passed over."""
         return files.read_rows(AnswerRow, self.path / "answers.jsonl")
+
+    def likelihoods(self) -> Iterator[LikelihoodRow]:
+        """Read log-probabilities, likewise."""
+        return files.read_rows(LikelihoodRow, self.path / "likelihoods.jsonl")
 
     def scores(self) -> Iterator[ScoredAnswer]:
         """Read scores; nothing before scoring."""
@@ -187,12 +198,11 @@ class EvalDirectory:
 
     def append_answers(self, rows: Iterable[AnswerRow]) -> None:
         """Append answers and hand them to the system, so that a kill cannot take them back."""
-        path = self.path / "answers.jsonl"
-        if self._answers is None:
-            files.cut_torn_line(path)
-            self._answers = path.open("a", encoding="utf-8", newline="\n")
-        self._answers.write("".join(row.to_json() + "\n" for row in rows))
-        self._answers.flush()
+        self._append("answers.jsonl", rows)
+
+    def append_likelihoods(self, rows: Iterable[LikelihoodRow]) -> None:
+        """Append log-probabilities likewise."""
+        self._append("likelihoods.jsonl", rows)
 
     def write_scores(self, rows: Iterable[ScoredAnswer]) -> None:
         """Keep all scores, in place of earlier ones."""
@@ -202,6 +212,13 @@ class EvalDirectory:
         """Write the table, then the state ``finished``."""
         files.write_atomically(self.path / "summary.json", summary.to_json(indent=1) + "\n")
         self.write_evaluation(self.evaluation().model_copy(update={"state": "finished"}))
+
+    def _append(self, name: str, rows: Iterable[Row]) -> None:
+        if name not in self._open:
+            files.cut_torn_line(self.path / name)
+            self._open[name] = (self.path / name).open("a", encoding="utf-8", newline="\n")
+        self._open[name].write("".join(row.to_json() + "\n" for row in rows))
+        self._open[name].flush()
 
     def _take_lock(self) -> None:
         if not self._lock.acquire():

@@ -175,8 +175,8 @@ def _check_complete(sides: Sequence[tuple[ScoredRow | None, ScoredRow | None]]) 
                 named = ", ".join(row.prompt for row in islice(rows, 3) if row)
                 raise EvaluationError(
                     f"{side} {what} {len(rows)} of {len(sides)} prompts: {named}"
-                    f"{' ...' if len(rows) > 3 else ''}. Score them, or compare with "
-                    "incomplete='count', which leaves them out and says how many they were."
+                    f"{' ...' if len(rows) > 3 else ''}. Score them, or leave "
+                    "them out and have them counted (--missing count)."
                 )
 
 

@@ -44,6 +44,8 @@ class Item(Row):
         reference: What the scorers of its task type expect; None if they need nothing.
         context: More that scorers may read: options, unit tests, a schema, expectations.
         cluster: What it shares with other items: the source document, the template.
+        follows: Id of the item whose conversation and answer its messages go on with; None if they
+            stand alone.
         tags: Of the record it came from.
         source: Where it came from.
     """
@@ -54,6 +56,7 @@ class Item(Row):
     reference: JsonValue = None
     context: dict[str, JsonValue] = Field(default_factory=dict)
     cluster: Text | None = None
+    follows: Text | None = None
     tags: tuple[Text, ...] = ()
     source: Text | None = None
 
@@ -63,22 +66,27 @@ class TypeStakes(Row):
 
     Attributes:
         scorer: Of the score that counts in comparisons: a name in ``SCORERS``, ``judge``,
-            or one made from log-probabilities.
+            or one made from log-probabilities. What follows a dash tells two of one scorer apart:
+            ``rouge-1`` and ``rouge-2``.
         also: Names of more scorers, whose figures are shown beside it.
+        settings: Of scorers, by name; those not named have their defaults.
         weight: Of the task type in its area and in all.
         critical: Whether the gate asks for it.
         margin: Smallest difference that matters, as a share of the scores' range.
         low: Lowest score there can be.
         high: Highest.
+        max_new_tokens: Longest answer; None: as of the evaluation.
     """
 
     scorer: Text
     also: tuple[Text, ...] = ()
+    settings: dict[Text, dict[str, JsonValue]] = Field(default_factory=dict)
     weight: float = 1.0
     critical: bool = False
     margin: float = 0.1
     low: float = 0.0
     high: float = 1.0
+    max_new_tokens: int | None = None
 
 
 class ModelAsked(Row):
@@ -138,6 +146,8 @@ class AnswerRow(Row):
         finished: Whether it ended by itself, not at a limit.
         tokens: Length in tokens; None if unknown.
         failure: Why there is none.
+        asked: All messages asked, where the item follows another; None: the item's own.
+        reused: Whether it was known from an earlier evaluation.
     """
 
     item: Text
@@ -146,6 +156,28 @@ class AnswerRow(Row):
     text: Text | None
     finished: bool = True
     tokens: int | None = None
+    failure: Failure | None = None
+    asked: tuple[dict[str, JsonValue], ...] | None = None
+    reused: bool = False
+
+
+class LikelihoodRow(Row):
+    """What the model gives a text after a prompt; ``likelihoods.jsonl``.
+
+    Attributes:
+        item: Id of the item.
+        option: Its key among the item's options; empty for the reference, and for plain text.
+        text: The text.
+        logprob: Natural logarithm of its probability; None if it could not be computed.
+        tokens: That are predicted, the stop token included.
+        failure: Why it is missing.
+    """
+
+    item: Text
+    option: Text = ""
+    text: Text
+    logprob: float | None
+    tokens: int = 0
     failure: Failure | None = None
 
 

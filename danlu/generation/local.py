@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -114,12 +114,36 @@ class TransformersGenerator:
         Raises:
             ModelError: If a prompt is empty, or longer than the model's context.
         """
+        found = dict(self.answer_each(prompts, sampling, seeds=seeds))
+        return [found[place] for place in range(len(prompts))]
+
+    def answer_each(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        *,
+        seeds: Sequence[int] | None = None,
+        limits: Sequence[int] | None = None,
+    ) -> Iterator[tuple[int, Completion]]:
+        """Yield the place of each tokenised prompt with its completion, as soon as that ends.
+
+        Args:
+            prompts: Token ids.
+            sampling: How answers are drawn.
+            seeds: As of ``generate_ids``.
+            limits: Each answer's own longest length, at most that of ``sampling``.
+
+        Raises:
+            ModelError: If a prompt is empty, or longer than the model's context.
+        """
         budgets = [self.budget(prompt, sampling) for prompt in prompts]
-        answers: list[list[int]] = [[] for _ in prompts]
-        logprobs: list[list[float]] = [[] for _ in prompts]
+        if limits is not None:
+            budgets = [min(pair) for pair in zip(budgets, limits, strict=True)]
         stop_ids = self.stop_ids
-        with answering(self.model):
-            for batch in self._batches(prompts, sampling):
+        for batch in self._batches(prompts, sampling):
+            answers: list[list[int]] = [[] for _ in batch]
+            logprobs: list[list[float]] = [[] for _ in batch]
+            with answering(self.model):
                 steps = decode(
                     self.model,
                     [prompts[place] for place in batch],
@@ -129,19 +153,26 @@ class TransformersGenerator:
                     budgets=[budgets[place] for place in batch],
                 )
                 for step in steps:
-                    for row, token_id in zip(step.rows, step.token_ids, strict=True):
-                        answers[batch[row]].append(token_id)
                     for row, logprob in zip(step.rows, step.logprobs, strict=False):
-                        logprobs[batch[row]].append(logprob)
-        return [
-            Completion(
-                text=self.text_of(_without_stop(answer, stop_ids)),
-                token_ids=tuple(answer),
-                logprobs=tuple(scores) if sampling.logprobs else None,
-                finished=answer[-1] in stop_ids,
-            )
-            for answer, scores in zip(answers, logprobs, strict=True)
-        ]
+                        logprobs[row].append(logprob)
+                    for row, token_id in zip(step.rows, step.token_ids, strict=True):
+                        answers[row].append(token_id)
+                        if token_id in stop_ids or len(answers[row]) == budgets[batch[row]]:
+                            yield (
+                                batch[row],
+                                self._completion(answers[row], logprobs[row], sampling),
+                            )
+
+    def _completion(
+        self, answer: list[int], logprobs: list[float], sampling: Sampling
+    ) -> Completion:
+        stop_ids = self.stop_ids
+        return Completion(
+            text=self.text_of(_without_stop(answer, stop_ids)),
+            token_ids=tuple(answer),
+            logprobs=tuple(logprobs) if sampling.logprobs else None,
+            finished=answer[-1] in stop_ids,
+        )
 
     def stream(self, conversation: Conversation, sampling: Sampling) -> Generator[str, None, None]:
         """Yield an answer piece by piece, as its tokens are drawn.

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from danlu.models.gradients import gradients_handed_over
 from danlu.models.head import OutputHead
 from danlu.models.products import product
 
@@ -133,7 +134,7 @@ def _any_chunk(
     """Score a chunk of any head: softcaps, scales, biases, adapters."""
     if not any(wanted):
         return *loss(head.logits(hidden_CD), part), [None] * len(wanted)
-    with torch.enable_grad():
+    with torch.enable_grad(), gradients_handed_over():
         inputs = [hidden_CD.detach().requires_grad_(), *parameters]
         value, numbers = loss(head.logits(inputs[0]), part)
         asked = [one for one, wants in zip(inputs, wanted, strict=True) if wants]

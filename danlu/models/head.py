@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from danlu.models.gradients import adds_in_place, gradient_to_add_to
 from danlu.models.products import add_product, product
 
 CHUNK_BYTES = 64 * 2**20
@@ -185,7 +186,7 @@ class _PlainHead(torch.autograd.Function):
                 grad_hidden[part] = product(grad_CV, weight_VD.T)
             if grad_weight is not None:
                 add_product(grad_weight, grad_CV, hidden_SD[part])
-        ctx.weight_dtype = weight_VD.dtype
+        ctx.weight = weight_VD
         ctx.gradients = (grad_hidden, grad_weight)
         ctx.mark_non_differentiable(nll_S)
         return (nll_S * weight_S).sum(), nll_S
@@ -200,8 +201,11 @@ class _PlainHead(torch.autograd.Function):
         (grad_hidden, grad_weight), ctx.gradients = ctx.gradients, None
         if grad_hidden is not None:
             grad_hidden.mul_(grad_nats.to(grad_hidden.dtype))
-        if grad_weight is not None:
-            grad_weight = grad_weight.mul_(grad_nats).to(ctx.weight_dtype)
+        if grad_weight is not None and adds_in_place(ctx.weight):
+            gradient_to_add_to(ctx.weight).add_(grad_weight, alpha=grad_nats.item())
+            grad_weight = None
+        elif grad_weight is not None:
+            grad_weight = grad_weight.mul_(grad_nats).to(ctx.weight.dtype)
         return grad_hidden, grad_weight, None, None
 
 

@@ -131,6 +131,14 @@ def run_model(run: Path) -> ModelSource:
     )
 
 
+def saved_folder(path: str | Path) -> Path:
+    """Return the folder in which a model's files lie: of a run, its ``model/`` or ``adapter/``."""
+    source = resolve(path)
+    if source.kind == "run" and source.path is not None:
+        source = run_model(source.path)
+    return source.path or Path(path)
+
+
 def adapter_base(adapter: Path) -> str:
     """Return the name of the model that an adapter folder was made for.
 

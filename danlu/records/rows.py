@@ -13,7 +13,7 @@ from danlu.records.formats.format import kind, take_list
 from danlu.records.ids import Ids
 from danlu.records.json_rows import RawRow
 from danlu.records.record import UNLABELLED, Record
-from danlu.records.source import DataFile, Source, check_task_type
+from danlu.records.source import DataFile, Source, called, check_task_type
 
 _check_task_type = lru_cache(maxsize=1024)(check_task_type)
 
@@ -119,7 +119,7 @@ class RowReader:
             parts.tools,
             parts.responses,
             tags,
-            self.file.name if parts.source is None else parts.source,
+            called(self.file.name) if parts.source is None else parts.source,
             meta,
         )
 

@@ -26,6 +26,9 @@ SUFFIXES: Mapping[str, Kind] = {
 }
 """What a file is read as, by its suffix; a further ``.gz`` says that it is compressed."""
 
+PACKAGE = Path(__file__).parents[1]
+"""Where Danlu is installed."""
+
 HUB_PREFIX = "hub:"
 
 _ABOUT_THE_DATA = re.compile(r"(readme|license|licence|changelog|citation)\b", re.IGNORECASE)
@@ -182,3 +185,14 @@ def _near(path: str) -> str:
         return f" The folder {folder} is not there either."
     near = nearest(name, os.listdir(folder or "."))
     return f" Did you mean {os.path.join(folder, near)!r}?" if near else ""
+
+
+def called(path: str) -> str:
+    """Return a file's path as given; what ships with Danlu has one name wherever that is installed.
+
+    Example:
+        >>> called("data/a.jsonl"), called(str(PACKAGE / "quickstart" / "a.jsonl"))
+        ('data/a.jsonl', 'danlu:quickstart/a.jsonl')
+    """
+    place = Path(path)
+    return f"danlu:{place.relative_to(PACKAGE).as_posix()}" if PACKAGE in place.parents else path

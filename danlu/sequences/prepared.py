@@ -123,6 +123,8 @@ class PreparedData:
         labels: Classes of the records, by ``record_position``; None where none are learned. Like
             ``reference`` not saved with the rest.
         teacher: What a teacher says of each trained token; None without one. Likewise.
+        source_ends: How many records of the input stand before the end of each source; empty
+            where nobody has said. Likewise.
     """
 
     input_ids: NDArray[np.int32]
@@ -148,6 +150,7 @@ class PreparedData:
     reference: NDArray[np.float32] | None = None
     labels: Labels | None = None
     teacher: KeptTeacher | None = None
+    source_ends: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         """Count the records that have something to learn."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from danlu.errors import DanluError, did_you_mean
 from danlu.generation.interface import Sampling
+from danlu.records.visible import visible
 from danlu.serving.chat import Chat, load
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ COMMANDS = {
     "retry": "answer the last question again",
     "exit": "leave (as does Ctrl-D)",
 }
-
-# Terminals act on control characters, and a model may write any: show pictures of them instead.
-_PICTURES = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
-_PICTURES |= dict.fromkeys(range(0x7F, 0xA0), "␦")
 
 
 def run_chat(
@@ -171,7 +168,7 @@ def show(answer: Generator[str, None, None]) -> None:
     with closing(answer):
         try:
             for piece in answer:
-                sys.stdout.write(piece.translate(_PICTURES) if picture else piece)
+                sys.stdout.write(visible(piece) if picture else piece)
                 sys.stdout.flush()
         finally:
             sys.stdout.write("\n")

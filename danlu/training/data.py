@@ -139,6 +139,7 @@ def make_data(
         train = replace(train, labels=reader.labelled.labels("train"))
         if held_out is not None:
             held_out = replace(held_out, labels=reader.labelled.labels("eval"))
+    train = replace(train, source_ends=reader.source_ends)
     data = TrainingData(
         train,
         held_out if held_out is not None and len(held_out) else None,
@@ -153,6 +154,7 @@ def make_data(
             "fingerprint": data.fingerprint,
             "rejected": data.rejected,
             "thinned": data.thinned,
+            "source_ends": train.source_ends,
         }
         (directory / "prepared.json").write_text(json.dumps(about), "utf-8")  # last: it says whole
     return data
@@ -171,6 +173,7 @@ def _parts(
     mixes = any(one is not None for one in shares)
     thinned = 0
     train, numbers = reader.prepare("all" if share or mixes else "train", recipe.data.train)
+    reader.source_ends = numbers.ends(len(recipe.data.train))
     if mixes and len(train):
         chosen = mixed_records(train, numbers.of(train), shares, seed)
         thinned = len(train) - len(chosen)
@@ -206,6 +209,7 @@ def load_data(
             where=str(directory.parent),
         )
     train = PreparedData.load(directory / "train")
+    train = replace(train, source_ends=tuple(about.get("source_ends", ())))
     has_eval = recipe.data.eval or recipe.data.eval_share
     held_out = PreparedData.load(directory / "eval") if has_eval else None
     if recipe.objective.name == "classify":
@@ -230,7 +234,10 @@ class _Reader:
         kept: A few records to show answers of.
         labelled: The classes of the records, where classes are learned.
         rejected_count: Rows so far that were not records.
+        source_ends: How many training records stand before the end of each source.
     """
+
+    source_ends: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -343,6 +350,11 @@ class _SourceNumbers:
         for record in reading:
             self._numbers.append(reading.source_number)
             yield record
+
+    def ends(self, sources: int) -> tuple[int, ...]:
+        """Return how many records stand before the end of each source."""
+        counts = np.bincount(np.asarray(self._numbers, np.int64), minlength=sources)
+        return tuple(np.cumsum(counts).tolist())
 
     def of(self, prepared: PreparedData) -> NDArray[np.int64]:
         """Return the source of each prepared record, ``(R,)``."""

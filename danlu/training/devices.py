@@ -36,18 +36,15 @@ from torch.distributed.tensor import DTensor
 from danlu.config.recipe import Recipe
 from danlu.errors import ModelError, RecipeError, TrainingError
 from danlu.models.adapters import unwrapped
-from danlu.models.context import ContextGroup
 from danlu.models.layers import decoder_layers
 from danlu.models.load import pick_device, pick_dtype
 from danlu.training.scoring import ScoringModel
+from danlu.training.together import must_share_packs
 
 T = TypeVar("T")
 
 ZERO_STAGES = {"zero1": 1, "zero2": 2, "zero3": 3}
 SHARDS_WEIGHTS = ("fsdp2", "zero3")
-
-_WHOLE_PACKS = ("ppo", "grpo", "classify", "distil")
-_VIRTUAL_TOKENS = ("prefix", "prompt", "ptuning")
 
 REDUCE_BUCKET = 500_000_000
 """Most gradients that ZeRO reduces at a time, as DeepSpeed's default; a buffer of this length."""
@@ -117,7 +114,7 @@ def make_accelerator(recipe: Recipe, processes: int) -> Accelerator:
     device = pick_device(recipe.training.device)
     used = chosen_strategy(recipe, processes)
     _must_work(recipe, used, device)
-    _must_share_packs(recipe, processes)
+    must_share_packs(recipe, processes)
     if used in ZERO_STAGES:
         _must_be_first(used)
     _forget_last_run()
@@ -160,15 +157,6 @@ def make_accelerator(recipe: Recipe, processes: int) -> Accelerator:
             where="devices.strategy",
         )
     return accelerator
-
-
-def context_group(recipe: Recipe, accelerator: Accelerator) -> ContextGroup | None:
-    """Connect the processes that compute packs together; None where each computes its own."""
-    size = recipe.devices.context_parallel
-    if size == 1:
-        return None
-    group, _ = torch.distributed.new_subgroups(size)
-    return ContextGroup(group, size, accelerator.process_index % size)
 
 
 def close(accelerator: Accelerator) -> None:
@@ -371,31 +359,6 @@ def _must_work(recipe: Recipe, used: str, device: torch.device) -> None:
             "danlu launch RECIPE --processes 1.",
             where="devices.offload",
         )
-
-
-def _must_share_packs(recipe: Recipe, processes: int) -> None:
-    """Refuse what cannot be computed by several processes together."""
-    size = recipe.devices.context_parallel
-    if size == 1:
-        return
-    if processes % size:
-        problem = (
-            f"{size} processes are to compute a pack together, and {processes} were launched. "
-            f"Launch a multiple of {size}, as by danlu launch RECIPE --processes {size}."
-        )
-    elif recipe.objective.name in _WHOLE_PACKS:
-        problem = (
-            f"{recipe.objective.name} needs the whole of a pack in one process: set 1. Objectives "
-            "that can share packs are nll, reward, dpo, kto, orpo, simpo and cpo."
-        )
-    elif recipe.tuning.method in _VIRTUAL_TOKENS:
-        problem = (
-            f"tuning.method {recipe.tuning.method} puts tokens before every sequence, which no "
-            "process would own: set 1, or use another method."
-        )
-    else:
-        return
-    raise RecipeError(problem, where="devices.context_parallel")
 
 
 def _forget_last_run() -> None:

@@ -167,6 +167,7 @@ def _optimizer_step(loop: Loop, totals: ChannelTotals) -> tuple[float, float, in
             loss = sums.loss * (accelerator.num_processes / divisor)
             accelerator.backward(loss)
         totals.add(sums)
+        del sums, loss  # else their graph lies scattered among the next pack's activations
     limit = settings.max_grad_norm or float("inf")
     grad_norm = clip_gradients(accelerator, loop.parameters.values(), limit)
     if not np.isfinite(grad_norm):

@@ -56,6 +56,22 @@ def build_optimizer(
     )
 
 
+def begin_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Make AdamW's two moments now, where it has none yet, and not at its first update.
+
+    By then the memory is what a pack's activations left. The moments would take up their room, and
+    the next pack would need as much again.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if not optimizer.state[parameter]:
+                optimizer.state[parameter] = {
+                    "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                    "exp_avg": torch.empty_like(parameter, requires_grad=False).zero_(),
+                    "exp_avg_sq": torch.empty_like(parameter, requires_grad=False).zero_(),
+                }
+
+
 def _decays(name: str, parameter: nn.Parameter) -> bool:
     """Whether a parameter is a matrix; IA3's factors are vectors that PEFT gives two axes."""
     return parameter.ndim >= 2 and ".ia3_l." not in name

@@ -218,6 +218,7 @@ def _update(
             # Data-parallel engines average over processes; what is wanted is the sum.
             accelerator.backward(sums.loss * (accelerator.num_processes / divisor))
         totals.add(sums)
+        del sums  # as in danlu.training.loop
     limit = loop.recipe.training.max_grad_norm or float("inf")
     grad_norm = clip_gradients(accelerator, loop.parameters.values(), limit)
     if not np.isfinite(grad_norm):

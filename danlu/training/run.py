@@ -13,6 +13,7 @@ from danlu.config import recipe_text as as_text
 from danlu.config.recipe import WITH_ROLLOUTS, WITH_TEACHER, Recipe
 from danlu.errors import TrainingError
 from danlu.models.adapters import has_adapter
+from danlu.models.gradients import gradients_in_place
 from danlu.models.load import pick_dtype
 from danlu.models.save import save_model
 from danlu.runs import (
@@ -33,12 +34,14 @@ from danlu.training.devices import (
     launched_processes,
     make_accelerator,
     settle,
+    strategy,
     with_whole_layers,
 )
 from danlu.training.gathering import make_whole
 from danlu.training.loop import Loop, run_loop
 from danlu.training.memory import peak_bytes
 from danlu.training.notes import Notes
+from danlu.training.optimizer import begin_moments
 from danlu.training.practice import Practice
 from danlu.training.progress import TrainingProgress
 from danlu.training.reinforce import run_reinforce
@@ -262,11 +265,21 @@ def _run(loop: Loop, notes: Notes, practice: Practice | None) -> bool:
         loop.watchers.append(start_trackers(loop.recipe, loop.accelerator, done))
         notes.say(f"tracked by {', '.join(trackers)}")
     with ExitStack() as stack:
+        if _fills_memory(loop):
+            begin_moments(loop.optimizer)
+            stack.enter_context(gradients_in_place(loop.parameters.values()))
         loop.should_stop = stack.enter_context(stop_asked(notes))
         if notes.show:
             display = TrainingProgress(loop.total_steps, done, notes.console)
             loop.watchers.append(stack.enter_context(display.showing()))
         return run_loop(loop) if practice is None else run_reinforce(loop, practice)
+
+
+def _fills_memory(loop: Loop) -> bool:
+    """Whether gradients and moments are as large as the model, and lie in this process alone."""
+    accelerator = loop.accelerator
+    alone = accelerator.device.type == "cpu" and strategy(accelerator) == "none"
+    return alone and loop.recipe.tuning.method == "full"
 
 
 def _resolved(ready: Setup, loop: Loop) -> Resolved:

@@ -32,12 +32,7 @@ from danlu.objectives.imitation import Imitation
 from danlu.runs import RunDirectory
 from danlu.sequences.template import ChatTemplate
 from danlu.training.data import TrainingData, load_data, make_data
-from danlu.training.devices import (
-    context_group,
-    describe_devices,
-    loading_device,
-    prepare,
-)
+from danlu.training.devices import describe_devices, loading_device, prepare
 from danlu.training.labelled import (
     chat_template,
     check_model,
@@ -54,11 +49,14 @@ from danlu.training.references import StepSource, step_source
 from danlu.training.samples import Question, answer, questions
 from danlu.training.scoring import Packing, ScoringModel
 from danlu.training.taught import taught
+from danlu.training.together import context_group
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PACK_TOKENS_CPU, PACK_TOKENS_GPU = 1024, 8192
+PACK_TOKENS_FULL = 768
+"""On the CPU where all weights move: memory is short there, and a pack's own costs are small."""
 
 
 @dataclass(frozen=True)
@@ -317,5 +315,7 @@ def _model(
 
 def pack_tokens(recipe: Recipe, device: torch.device) -> int:
     """Return how many unique tokens are computed at a time, by a process or by a group of them."""
-    default = PACK_TOKENS_CPU if device.type == "cpu" else PACK_TOKENS_GPU
+    default = PACK_TOKENS_GPU
+    if device.type == "cpu":
+        default = PACK_TOKENS_FULL if recipe.tuning.method == "full" else PACK_TOKENS_CPU
     return recipe.training.pack_tokens or default * recipe.devices.context_parallel

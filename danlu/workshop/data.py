@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from danlu.errors import StoreError
 from danlu.records import Record, Source, read_records
-from danlu.records.source import HUB_PREFIX
+from danlu.records.source import HUB_PREFIX, expand
+from danlu.workshop.execution.blocks import Block, blocks_of
 from danlu.workshop.operations.importing import import_files
 from danlu.workshop.operations.merge import merge
 from danlu.workshop.store.decision import Progress
@@ -64,15 +65,42 @@ def as_version(
     return versions[0] if len(versions) == 1 else merge(store, versions, progress=progress)
 
 
-def records_of(store: Store, data: str | Sequence[str]) -> Iterator[Record]:
+def records_of(store: Store, data: str | Sequence[str]) -> DataRecords:
     """Stream the records of data without making a version; several one after another.
 
     Raises:
-        DanluError: If there are none such, or they cannot be read.
+        DanluError: When gone through, if there are none such, or they cannot be read.
     """
-    for one in [data] if isinstance(data, str) else data:
-        version = named_version(store, one)
-        yield from version.records() if version else read_records(one)
+    return DataRecords(store, [data] if isinstance(data, str) else data)
+
+
+class DataRecords:
+    """The records of data, streamed or in blocks; see ``records_of``."""
+
+    def __init__(self, store: Store, names: Sequence[str]) -> None:
+        self._store = store
+        self._names = names
+
+    def __iter__(self) -> Iterator[Record]:
+        for name in self._names:
+            version = named_version(self._store, name)
+            yield from version.records() if version else read_records(name)
+
+    def blocks(self) -> Iterator[Block]:
+        """Return the blocks of the records."""
+        for name in self._names:
+            version = named_version(self._store, name)
+            yield from version.blocks() if version else blocks_of(read_records(name))
+
+    def size_bytes(self) -> int:
+        """Return about how much there is to be read; 0 for what is no version and no file."""
+        total = 0
+        for name in self._names:
+            if version := named_version(self._store, name):
+                total += version.manifest.bytes
+            elif not name.startswith(HUB_PREFIX):
+                total += sum(os.path.getsize(file.name) for file in expand(Source(name))[0])
+        return total
 
 
 def recipe_sources(

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from danlu.records import Message, Record
+from danlu.records.visible import visible
 
 PIPE_COLUMNS = 100
 SHOWN_CHARACTERS = 600
@@ -79,7 +80,7 @@ def _print_turn(console: Console, name: str, body: str, width: int) -> None:
     inner = max(console.width - indent, _LEAST_GAP)
     style = _STYLES.get(name, "white")
     first = True
-    for line in body.split("\n") or [""]:
+    for line in visible(body).split("\n") or [""]:
         for piece in Text(line).wrap(console, inner) or [Text("")]:
             label = name if first else ""
             gap = " " * (width - cell_len(label) + 2)

@@ -15,14 +15,21 @@ from bench import batches
 from bench.__main__ import NAMES, main
 from bench.batches import in_training_order, length_grouped
 from bench.cases import (
+    ANSWERING,
+    ANSWERING_GOAL,
     BATCH_RECORDS,
     CASES,
+    CHECK,
     DEFAULT_PEER,
     NEAR,
     NOVELTY,
+    OPTIONS,
+    OPTIONS_GOAL,
     PEERS,
     PREPARE,
     ROWS,
+    SERVING,
+    STATISTICS,
     PeerSetting,
 )
 from bench.child import Job
@@ -85,7 +92,9 @@ def test_cases_hold_what_was_asked_for() -> None:
         "reward-lists": (2.5, None, None, "lora"),
         "grpo-update": (2.5, None, None, "lora"),
     }
-    assert (PREPARE, NOVELTY, NEAR, *goals) == NAMES
+    known = PREPARE, NOVELTY, NEAR, CHECK, STATISTICS, ANSWERING, OPTIONS, SERVING
+    assert (*known, *goals) == NAMES
+    assert ANSWERING_GOAL == OPTIONS_GOAL == 3.0
     for case in CASES:
         assert case.peers == ((ROWS,) if case.data == "letters" else PEERS)
         assert case.steps >= 1

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from bench import workshop
-from bench.cases import NEAR_RECORDS, NEAR_SECONDS, NOVELTY_RECORDS, NOVELTY_SECONDS
+from bench import checking, workshop
+from bench.cases import (
+    CHECK_BYTES,
+    CHECK_RECORDS,
+    CHECK_SECONDS,
+    NEAR_RECORDS,
+    NEAR_SECONDS,
+    NOVELTY_RECORDS,
+    NOVELTY_SECONDS,
+)
+from bench.conversations import originals, varied_conversations, write_conversations
+from bench.table import rows, speeds
 from bench.varied import instructions, varied_instructions, varied_records
 from bench.workshop import brute_near, brute_novelty, differences, timed
+from danlu.cli import main
+from danlu.records import read_records
 from danlu.workshop.likeness.text import fold
 from danlu.workshop.operations.dedup import Dedup
 from danlu.workshop.operations.novelty import Novelty
@@ -21,6 +35,7 @@ NOWHERE = Path("there/is/no/such/folder")
 def test_goals() -> None:
     assert (NOVELTY_RECORDS, NOVELTY_SECONDS) == (50_000, 10)
     assert (NEAR_RECORDS, NEAR_SECONDS) == (100_000, 5)
+    assert (CHECK_RECORDS, CHECK_SECONDS, CHECK_BYTES) == (100_000, 60, 2e9)
 
 
 def test_varied_instructions_are_the_same_for_a_seed() -> None:
@@ -66,3 +81,58 @@ def test_a_drop_that_is_not_so() -> None:
     assert workshop.not_so("abcdefghij", "abcdefghijk", 0.91, 0.8)
     assert workshop.not_so("abcdefghij", "abcdefghijk", 0.9, 0.95)
     assert workshop.jaccard("是", "否") == 0.0
+
+
+def test_varied_conversations_are_the_same_for_a_seed(tmp_path: Path) -> None:
+    """They are read again from the formats that they are written in."""
+    assert originals(NOWHERE)[0] == "train.jsonl"
+    made = [*varied_conversations(300, folder=NOWHERE)]
+    assert made == [*varied_conversations(300, folder=NOWHERE)]
+    assert made != [*varied_conversations(300, seed=7, folder=NOWHERE)]
+    assert {len(record.messages) for record in made} >= {2, 4}
+    assert {record.task_type for record in made} >= {"identity/name"}
+    size = write_conversations(tmp_path, iter(made))
+    assert size == sum(file.stat().st_size for file in tmp_path.iterdir())
+    files = [tmp_path / f"{name}.jsonl" for name in ("alpaca", "sharegpt", "openai")]
+    written = [record for file in files if file.stat().st_size for record in read_records(file)]
+    before = {record.id: (record.task_type, record.messages, record.tools) for record in made}
+    assert {one.id: (one.task_type, one.messages, one.tools) for one in written} == before
+
+
+def test_checks_are_measured_as_a_user_gives_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "bench.checking.varied_conversations", lambda n: varied_conversations(n, folder=NOWHERE)
+    )
+    ran: list[list[str]] = []
+
+    def run(arguments: list[str]) -> tuple[float, int]:
+        ran.append(arguments[:2])
+        assert main.run(arguments) == 0
+        return (1.5, 3000) if arguments[1] == "import" else (2.5, 2000)
+
+    monkeypatch.setattr(checking, "run_measured", run)
+    result = checking.measure_checks(lambda text: None, 60)
+    assert ran == [["data", "import"], ["data", "check"]]
+    assert (result.danlu, result.peer, result.peak_bytes) == (15.0, None, 3000)
+    assert result.details["records"] == 60
+    assert [row[-1] for row in rows([result])] == ["met", "met"]
+    assert speeds(result) == "import-check: Danlu 15.00 records/s; peak 0.00 GB"
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="asks /proc")
+def test_memory_of_children_counts(tmp_path: Path) -> None:
+    hold = "import sys; held = bytearray(b'x') * 60_000_000; print(len(held)); sys.stdin.read()"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}])"
+    command = [sys.executable, "-c", code]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as running:  # type: ignore[call-overload]
+        running.stdout.readline()
+        held = checking.held_bytes(running.pid)
+        running.stdin.close()
+    assert 60e6 < held < 120e6
+    assert checking.held_bytes(running.pid) == 0
+
+
+def test_a_command_that_fails_is_told() -> None:
+    with pytest.raises(RuntimeError, match="no dataset"):
+        checking.run_measured(["data", "check", "nothing-of-the-kind"])

@@ -67,6 +67,15 @@ def test_the_mean_of_an_area_is_of_its_task_types() -> None:
     assert node(found, "talk/jokes").verdict is Verdict.WORSE
 
 
+def test_an_area_of_one_task_type_says_what_that_says() -> None:
+    rng = np.random.default_rng(6)
+    a, b = (dict.fromkeys(["math/sums"], rng.random(60) < share) for share in (0.5, 0.8))
+    found = compare(rows(a), rows(b), settings=QUICK).overall
+    whole, area, leaf = found.walk()
+    for name in ("difference", "low", "high", "p", "smallest", "verdict", "test", "clusters"):
+        assert getattr(whole, name) == getattr(area, name) == getattr(leaf, name), name
+
+
 def test_scores_keep_their_units() -> None:
     """A judge's points from 1 to 5: the task type in points, its area in shares of the range."""
     a = {"talk/jokes": [1, 2, 3, 4] * 10}

@@ -112,6 +112,7 @@ def test_full_tuning_keeps_loss_and_gradients(make, dtype):
     assert counts == {
         **LAYER_PARTS,
         "FusedNorm": norms,
+        "FusedEmbedding": 1,
         "FusedProjection": counts["FusedProjection"],
     }
     assert_same(loss_and_gradients(model), expected)

@@ -281,7 +281,8 @@ def test_clients_that_leave_cost_nothing_more(tiny_tokenizer, stream):
             calm = calm + 1 if sum(counts.finished.values()) == counts.requests else 0
         found = post(address, "/v1/chat/completions", {**long, "stream": False, "n": 1})
         assert found.status_code == 200
-        assert counts.finished["cancelled"] == counts.requests - 1 >= 40
+        assert sum(counts.finished.values()) == counts.requests
+        assert counts.finished["cancelled"] >= 40
         assert threading.active_count() <= before + 2
 
 
@@ -303,7 +304,8 @@ def test_too_large_too_many_and_too_slow(tiny_tokenizer):
                 yield b"x" * 100
             yield b'"}]}'
 
-        unsaid = httpx2.post(f"{address}/v1/chat/completions", content=chunks(), timeout=30)
+        place, as_json = f"{address}/v1/chat/completions", {"Content-Type": "application/json"}
+        unsaid = httpx2.post(place, content=chunks(), headers=as_json, timeout=30)
         assert unsaid.status_code == 413
 
 

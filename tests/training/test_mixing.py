@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from danlu.config.data_sections import DataSource
 from danlu.config.recipe import Recipe, SequencesSection
 from danlu.errors import RecipeError, RunError
 from danlu.records import Message, Record
 from danlu.runs import RunDirectory
 from danlu.sequences.prepare import prepare
 from danlu.sequences.template import ChatTemplate
+from danlu.training.data import load_data, make_data
 from danlu.training.mixing import mix_lines, record_order
 from danlu.training.order import Draw, RecordOrder
 from danlu.training.run import train
@@ -75,6 +79,49 @@ def test_shares_by_area_and_tokens(prepared):
     channels = np.asarray(prepared.record_channel)[epoch_of(order, 1)]
     assert int((channels == 2).sum()) == 6
     assert int((channels < 2).sum()) == 18
+
+
+def with_sources(recipe: Recipe, *paths: str) -> Recipe:
+    sources = [DataSource(path=path) for path in paths]
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"train": sources})})
+
+
+def test_sources_by_path_name_and_version(prepared):
+    """Of 36 records 16 are of a file, the next 12 of a version, the last 8 of another file."""
+    given = replace(prepared, source_ends=(16, 28, 36))
+    recipe = recipe_with(targets={"open:own:raw/b.jsonl": "1:3:1"}, by="source", repeats=3)
+    recipe = with_sources(recipe, "raw/open.jsonl", "version:own@2", "raw/b.jsonl")
+    order = record_order(recipe, given)
+    for epoch in range(2):
+        found = np.array(epoch_of(order, epoch))
+        own = (found >= 16) & (found < 28)
+        assert ((found < 16).sum(), own.sum(), (found >= 28).sum()) == (12, 36, 12)
+    assert set(epoch_of(order, 0)) != set(epoch_of(order, 1))
+    assert mix_lines(recipe, given)[0] == "mix: open: 12 records asked, 12 in an epoch of 16"
+    lost = with_sources(recipe_with(targets={"opened": 3}, by="source"), "open.jsonl", "b", "c")
+    with pytest.raises(RecipeError, match="opened"):
+        record_order(lost, given)
+
+
+def test_where_sources_end_is_kept_for_a_resumed_run(tiny_tokenizer, tmp_path):
+    """What is dropped or held out does not shift who came from where."""
+    rows = [{"prompt": f"one {k}", "completion": "7", "task_type": "a/b"} for k in range(12)]
+    for name, some in (("few", rows[:3]), ("many", rows[3:])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+    recipe = recipe_with(targets={"few:many": "1:1"}, by="source")
+    recipe = with_sources(recipe, str(tmp_path / "few.jsonl"), str(tmp_path / "many.jsonl"))
+    data = recipe.data.model_copy(update={"eval_share": 0.25})
+    recipe = recipe.model_copy(update={"data": data})
+    template = ChatTemplate.load(tiny_tokenizer)
+    folder = tmp_path / "data"
+    made = make_data(recipe, tiny_tokenizer, template, directory=folder)
+    loaded = load_data(recipe, tiny_tokenizer, template, folder)
+    assert made.train.source_ends == loaded.train.source_ends == (3, 12)
+    few = int((np.asarray(made.train.record_position) < 3).sum())
+    assert few > 0
+    order = record_order(recipe, loaded.train)
+    assert len(epoch_of(order, 0)) == 2 * few
+    assert epoch_of(order, 1) == epoch_of(record_order(recipe, made.train), 1)
 
 
 def test_what_bounds_a_mix_is_said(prepared):

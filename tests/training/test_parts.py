@@ -18,7 +18,7 @@ from danlu.objectives import ChannelSums, Nll
 from danlu.runs import ChannelMetrics, MetricsRow
 from danlu.training.channels import ChannelTotals
 from danlu.training.memory import keep_freed_memory, peak_bytes
-from danlu.training.optimizer import build_optimizer
+from danlu.training.optimizer import begin_moments, build_optimizer
 from danlu.training.order import RecordOrder
 from danlu.training.progress import TrainingProgress
 from danlu.training.schedule import learning_rate
@@ -101,6 +101,27 @@ def test_decay_is_for_matrices_only():
 def test_nothing_to_train_is_an_error():
     with pytest.raises(ValueError, match="no parameter"):
         build_optimizer({}, TrainingSection())
+
+
+def test_moments_begun_beforehand_change_no_update():
+    """Nor is a parameter without a gradient moved by them, though it has a state."""
+
+    def trained(*, begun: bool) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        parameters = {name: torch.nn.Parameter(torch.randn(4, 3)) for name in ("moves", "rests")}
+        optimizer = build_optimizer(parameters, TrainingSection(weight_decay=0.1))
+        if begun:
+            begin_moments(optimizer)
+        for _ in range(3):
+            parameters["moves"].square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if begun:
+                begin_moments(optimizer)  # leaves those that are there
+        return [parameter.detach() for parameter in parameters.values()]
+
+    for one, other in zip(trained(begun=True), trained(begun=False), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_totals_are_divided_once():

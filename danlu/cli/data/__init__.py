@@ -20,8 +20,14 @@ from danlu.cli.data import (
     list_,
     log,
     make,
+    make_abilities,
+    make_bulk_label,
+    make_documents,
+    make_parts,
+    make_variants,
     mix,
     novelty,
+    remove,
     score,
     select,
     show,
@@ -55,6 +61,12 @@ for _module in (
     edits,
     export,
     make,
+    make_bulk_label,
+    make_documents,
+    make_parts,
+    make_abilities,
+    make_variants,
+    remove,
 ):
     _module.register(group)
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from danlu.workshop.produce.engine import Engine
     from danlu.workshop.produce.model import Model
     from danlu.workshop.produce.prompts import Prompts
-    from danlu.workshop.store.store import Store
 
 CACHE = "requests.sqlite"
 
@@ -88,7 +87,10 @@ class Asked:
         Path | None, typer.Option(help="Folder of prompt files that replace the shipped ones.")
     ] = None
     cache: Annotated[
-        Path | None, typer.Option(help="Where answers are kept; else requests.sqlite in the store.")
+        Path | None,
+        typer.Option(
+            help="Where answers are kept; else requests.sqlite in the store, or beside evaluations."
+        ),
     ] = None
     rejects: Annotated[
         Path | None, typer.Option(help="JSONL file for all that was made and not taken.")
@@ -154,8 +156,13 @@ def _with_model(command: Callable[..., Any], no_model: Any) -> Callable[..., Any
 
 
 @contextmanager
-def opened(asked: Asked, store: Store, stage: str) -> Iterator[Engine]:
+def opened(asked: Asked, folder: Path, stage: str) -> Iterator[Engine]:
     """Open an engine, with its bar on stderr, while the block lasts; then say what was spent.
+
+    Args:
+        asked: The options.
+        folder: Where answers are kept, unless the options say where.
+        stage: What is being done.
 
     Raises:
         DanluError: If a setting is out of range, or the model is not there.
@@ -173,7 +180,7 @@ def opened(asked: Asked, store: Store, stage: str) -> Iterator[Engine]:
     )
     model = _model(asked)
     with (
-        RequestCache(asked.cache or store.path / CACHE) as cache,
+        RequestCache(asked.cache or folder / CACHE) as cache,
         spending_bar(stage, prices) as tell,
         Engine(
             model,
@@ -197,6 +204,27 @@ def opened(asked: Asked, store: Store, stage: str) -> Iterator[Engine]:
                 money=purse.money,
             )
             note(f"spent: {told(spent, prices)}")
+
+
+@contextmanager
+def beside(engine: Engine, asked: Asked) -> Iterator[Engine]:
+    """Open an engine for another model while the block lasts: same cache, bar, pace and budget.
+
+    Raises:
+        DanluError: If the model is not there.
+    """
+    from danlu.workshop.produce.engine import Engine
+
+    with Engine(
+        _model(asked),
+        engine.cache,
+        pacing=engine.pacing,
+        on_failure=engine.on_failure,
+        ask_refused_again=engine.ask_refused_again,
+        tell=engine.tell,
+    ) as other:
+        other.purse = engine.purse
+        yield other
 
 
 def _model(asked: Asked) -> Model:

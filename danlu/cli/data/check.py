@@ -11,11 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from danlu.cli.data.common import AsJson, Name, StorePath, apply_and_tell, open_store, progress_bar
+from danlu.cli.data.common import (
+    AsJson,
+    Name,
+    Ray,
+    StorePath,
+    apply_and_tell,
+    executor_on,
+    open_store,
+    progress_bar,
+)
 from danlu.cli.output import note, result_json, table
 
 if TYPE_CHECKING:
     from danlu.workshop.checks import Check, Context, Finding, Verdict
+    from danlu.workshop.execution.executor import Executor
 
 EPILOG = """\b
 Examples:
@@ -73,6 +83,11 @@ def check(
     show_all: Annotated[
         bool, typer.Option("--all", help="Show every verdict, not only what needs a look.")
     ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that look at records; else as many as are worth it."),
+    ] = None,
+    ray: Ray = None,
     name: Name = None,
     store: StorePath = None,
     as_json: AsJson = False,
@@ -91,6 +106,7 @@ def check(
         raise typer.BadParameter("name the data to check, or --list")
     sequences = [f"{key}={value}" for key, value in settings.items() if key not in own]
     context = _context(named, store, model, template, sequences, evaluation, taxonomy, schemas)
+    executor = _executor(processes, ray, checks, context, named, store)
     counts: Counter[str] = Counter()
     with _writing(findings) as write:
 
@@ -99,13 +115,14 @@ def check(
             write(finding)
 
         # A version that is there already is not made again; findings that are asked for are.
-        verdicts = (
-            [] if (drop or tag) and not findings else _run(checks, context, take, named, store)
-        )
+        verdicts = []
+        if findings or not (drop or tag):
+            verdicts = _run(checks, context, take, named, store, executor)
     if findings:
         note(f"{counts.total():,} findings in {findings}")
     if drop or tag:
-        operation = CheckRecords(tuple(checks), tuple(drop or ()), tuple(tag or ()), context)
+        rules = tuple(drop or ()), tuple(tag or ())
+        operation = CheckRecords(tuple(checks), *rules, context, executor)
         apply_and_tell(operation, named, store=store, name=name, as_json=as_json)
     else:
         _tell(verdicts, counts, as_json, show_all)
@@ -182,15 +199,52 @@ def _writing(path: Path | None) -> Iterator[Any]:
         yield lambda one: out.write(json.dumps(one.as_row(), ensure_ascii=False) + "\n")
 
 
+def _executor(
+    processes: int | None,
+    ray: str | None,
+    checks: Sequence[Check],
+    context: Context,
+    data: Sequence[str],
+    store: Path | None,
+) -> Executor:
+    """Choose who looks at records: a Ray cluster, or as many processes as are worth it.
+
+    A user's functions see all records in order, in this process; and a tokenizer takes all cores
+    by itself.
+    """
+    from danlu.workshop.checks import OwnChecks
+    from danlu.workshop.data import records_of
+    from danlu.workshop.execution.executor import HERE
+    from danlu.workshop.execution.processes import Processes, worth
+
+    has_own = any(isinstance(check, OwnChecks) and check.file for check in checks)
+    if has_own or context.tokenizer is not None:
+        if ray or processes not in (None, 1):
+            why = "own.file" if has_own else "--model"
+            raise typer.BadParameter(f"with {why} one process looks at all records")
+        return HERE
+    if ray:
+        return executor_on(ray)
+    count = processes or worth(records_of(open_store(store), data).size_bytes())
+    return HERE if count == 1 else Processes(count)
+
+
 def _run(
-    checks: Sequence[Check], context: Context, take: Any, data: Sequence[str], store: Path | None
+    checks: Sequence[Check],
+    context: Context,
+    take: Any,
+    data: Sequence[str],
+    store: Path | None,
+    executor: Executor,
 ) -> list[Verdict]:
     from danlu.workshop.checks import run_checks
     from danlu.workshop.data import records_of
 
     with progress_bar() as progress:
         records = records_of(open_store(store), data)
-        return run_checks(records, checks, context, on_finding=take, progress=progress)
+        return run_checks(
+            records, checks, context, on_finding=take, progress=progress, executor=executor
+        )
 
 
 def _tell(verdicts: Sequence[Verdict], counts: Counter[str], as_json: bool, show_all: bool) -> None:

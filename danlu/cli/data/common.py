@@ -12,6 +12,7 @@ import typer
 from danlu.cli.output import note, result_json, table
 
 if TYPE_CHECKING:
+    from danlu.workshop.execution.executor import Executor
     from danlu.workshop.store.decision import Operation, Progress
     from danlu.workshop.store.store import Store
     from danlu.workshop.store.version import Version
@@ -32,6 +33,10 @@ StorePath = Annotated[
 ]
 Name = Annotated[
     str | None, typer.Option("--name", "-n", help="Name that shall point to the result.")
+]
+Ray = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="ADDRESS", help="Work on a Ray cluster; 'local' begins one."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
@@ -81,11 +86,18 @@ def progress_bar() -> Iterator[Progress]:
         yield told
 
 
-def open_store(path: Path | None) -> Store:
-    """Open the store that the options name."""
+def open_store(path: Path | None, ray: str | None = None) -> Store:
+    """Open the store that the options name, whose operations are done where they say."""
     from danlu.workshop.store.store import Store
 
-    return Store(path)
+    return Store(path, executor_on(ray)) if ray else Store(path)
+
+
+def executor_on(ray: str) -> Executor:
+    """Return who works on a Ray cluster."""
+    from danlu.workshop.execution.ray import OnRay
+
+    return OnRay(ray)
 
 
 def apply_and_tell(
@@ -95,6 +107,7 @@ def apply_and_tell(
     store: Path | None,
     name: str | None,
     as_json: bool,
+    ray: str | None = None,
 ) -> Version:
     """Do an operation on data, and print what came of it.
 
@@ -102,7 +115,7 @@ def apply_and_tell(
     """
     from danlu.workshop.data import as_version
 
-    opened = open_store(store)
+    opened = open_store(store, ray)
     with progress_bar() as progress:
         parent = as_version(opened, data, progress=progress)
         version = opened.apply(operation, parent, name=name, progress=progress)

@@ -12,6 +12,7 @@ from danlu.cli.data.common import (
     AsJson,
     Data,
     Name,
+    Ray,
     StorePath,
     open_store,
     progress_bar,
@@ -60,6 +61,7 @@ def dedup(
     scores: Annotated[
         Path | None, typer.Option(help="JSONL of id and score, for --keep best.")
     ] = None,
+    ray: Ray = None,
     name: Name = None,
     store: StorePath = None,
     as_json: AsJson = False,
@@ -69,7 +71,7 @@ def dedup(
     from danlu.workshop.operations.dedup import Dedup
     from danlu.workshop.operations.given import Scores
 
-    opened = open_store(store)
+    opened = open_store(store, ray)
     with progress_bar() as progress:
         parent = as_version(opened, data, progress=progress)
         known = parent.taxonomy.closed() if parent.taxonomy else frozenset()

@@ -120,7 +120,7 @@ def _ways(by: list[ByName] | None, asked: Asked) -> tuple[By, ...]:
 
 
 def _asking(asked: Asked, ways: tuple[By, ...], store: Store) -> AbstractContextManager[Any]:
-    return opened(asked, store, "labelling") if "model" in ways else nullcontext()
+    return opened(asked, store.path, "labelling") if "model" in ways else nullcontext()
 
 
 def _tell_trial(trial: Trial, who: str) -> None:

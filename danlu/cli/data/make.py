@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from enum import Enum, StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from danlu.cli.data.asking import Asked, opened, with_model
+from danlu.cli.data.asking import Asked, beside, opened, with_model
 from danlu.cli.data.common import AsJson, Data, Name, StorePath, open_store, tell_version
 from danlu.cli.output import note
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from danlu.workshop.produce import constraints as constraining
     from danlu.workshop.produce import evolve as evolving
     from danlu.workshop.produce import prompts as prompting
-    from danlu.workshop.produce.common import Asking
+    from danlu.workshop.produce.engine import Engine
     from danlu.workshop.store.decision import Operation
     from danlu.workshop.taxonomy import Taxonomy
 
@@ -33,7 +35,11 @@ ANSWER_EPILOG = """\b
 Examples:
   danlu data make answer questions.jsonl --url https://api.example.com/v1 -m strong -n answered
   danlu data make answer mine -m strong --url http://localhost:8000/v1 --samples 5 --choose majority
+  danlu data make answer mine -m strong --url ... --samples 4 --judge other --judge-url ...
+  danlu data make answer mine -m strong --url ... --check my_checks.py:names_a_source
   danlu data make answer mine -m builtin:smollm2-135m-instruct --no-reasoning -n answered
+
+A function of --check gets the record with its answer, and returns what is wrong in words, or None.
 """
 SELF_INSTRUCT_EPILOG = """\b
 Examples:
@@ -98,7 +104,7 @@ class Kind(StrEnum):
     json = "json"
 
 
-MakeOperation = Callable[["Asking"], "Operation"]
+MakeOperation = Callable[["Engine"], "Operation"]
 
 
 @with_model
@@ -118,6 +124,21 @@ def answer(
     reasks: Annotated[
         int, typer.Option(min=0, help="How often a wrong answer is asked for again.")
     ] = 2,
+    check: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE.py[:FUNCTION]",
+            help="Your function says what is wrong with an answer; again for more.",
+        ),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="Another model that chooses among the samples, named as --model is."),
+    ] = None,
+    judge_url: Annotated[str | None, typer.Option(help="Its endpoint; else that of --url.")] = None,
+    judge_key_variable: Annotated[
+        str, typer.Option(help="Variable of the environment that holds the key for --judge-url.")
+    ] = "JUDGE_API_KEY",
     again: Annotated[bool, typer.Option("--again", help="Answer anew what is answered.")] = False,
     taxonomy: Annotated[
         Path | None, typer.Option(help="YAML file of the task types; else the dataset's own.")
@@ -127,27 +148,34 @@ def answer(
     as_json: AsJson = False,
 ) -> None:
     """Let a strong model answer the records that end with a question."""
+    from danlu.workshop.checks.own_checks import own_checks_named
     from danlu.workshop.produce.answer import Answers
 
-    tree = _taxonomy(taxonomy, data, store)
+    tree = data_taxonomy(taxonomy, data, store)
+    own = tuple(one for text in check or () for one in own_checks_named(text))
+    judging = _judge(asked, judge, judge_url, judge_key_variable, samples, choose)
 
-    def maker(asking: Asking) -> Operation:
-        return Answers(
-            asking,
-            asked.sampling(),
-            reasoning,
-            samples,
-            choose.value,
-            least_agreement,
-            shots=shots,
-            reasks=reasks,
-            taxonomy=tree,
-            again=again,
-            prompts=asked.own_prompts(),
-            seed=asked.seed,
-        )
+    with ExitStack() as stack:
 
-    _make(maker, data, asked, store, name, as_json)
+        def maker(asking: Engine) -> Operation:
+            return Answers(
+                asking,
+                asked.sampling(),
+                reasoning,
+                samples,
+                Choose.judge.value if judging else choose.value,
+                least_agreement,
+                stack.enter_context(beside(asking, judging)) if judging else None,
+                shots=shots,
+                reasks=reasks,
+                taxonomy=tree,
+                again=again,
+                prompts=asked.own_prompts(),
+                seed=asked.seed,
+                own=own,
+            )
+
+        make_version(maker, data, asked, store, name, as_json)
 
 
 @with_model
@@ -177,7 +205,7 @@ def self_instruct(
 
     languages: tuple[prompting.Language, ...] = tuple(one.value for one in language or Language)
 
-    def maker(asking: Asking) -> Operation:
+    def maker(asking: Engine) -> Operation:
         return SelfInstruct(
             asking,
             count,
@@ -191,7 +219,7 @@ def self_instruct(
             seed=asked.seed,
         )
 
-    _make(maker, data or [str(SEEDS)], asked, store, name, as_json)
+    make_version(maker, data or [str(SEEDS)], asked, store, name, as_json)
 
 
 @with_model
@@ -216,7 +244,7 @@ def evolve(
 
     ways: tuple[evolving.Way, ...] = tuple(one.value for one in way or Way)
 
-    def maker(asking: Asking) -> Operation:
+    def maker(asking: Engine) -> Operation:
         sampling = asked.sampling()
         return Evolve(
             asking,
@@ -230,7 +258,7 @@ def evolve(
             seed=asked.seed,
         )
 
-    _make(maker, data, asked, store, name, as_json)
+    make_version(maker, data, asked, store, name, as_json)
 
 
 @with_model
@@ -252,7 +280,7 @@ def constraints(
 
     kinds: tuple[constraining.Constraint, ...] = tuple(one.value for one in kind or Kind)
 
-    def maker(asking: Asking) -> Operation:
+    def maker(asking: Engine) -> Operation:
         return Constraints(
             asking,
             kinds,
@@ -263,7 +291,7 @@ def constraints(
             seed=asked.seed,
         )
 
-    _make(maker, data, asked, store, name, as_json)
+    make_version(maker, data, asked, store, name, as_json)
 
 
 @with_model
@@ -295,7 +323,7 @@ def doc2qa(
     """Make questions from documents, each answer with the sentence that proves it."""
     from danlu.workshop.produce.doc2qa import DocumentQuestions
 
-    def maker(asking: Asking) -> Operation:
+    def maker(asking: Engine) -> Operation:
         return DocumentQuestions(
             asking,
             questions,
@@ -307,10 +335,10 @@ def doc2qa(
             prompts=asked.own_prompts(),
         )
 
-    _make(maker, data, asked, store, name, as_json)
+    make_version(maker, data, asked, store, name, as_json)
 
 
-def _make(
+def make_version(
     maker: MakeOperation,
     data: str | Sequence[str],
     asked: Asked,
@@ -324,7 +352,7 @@ def _make(
 
     opened_store = open_store(store)
     parent = as_version(opened_store, data)
-    with opened(asked, opened_store, "asking") as engine:
+    with opened(asked, opened_store.path, "asking") as engine:
         operation: Any = maker(engine)
         version = opened_store.apply(operation, parent, name=name)
     tell_version(version, name, as_json)
@@ -337,7 +365,36 @@ def _make(
         note(f"the version was there, so nothing was made anew: {asked.rejects} is not written")
 
 
-def _taxonomy(given: Path | None, data: str, store: Path | None) -> Taxonomy | None:
+def _judge(
+    asked: Asked,
+    judge: str | None,
+    url: str | None,
+    key_variable: str,
+    samples: int,
+    choose: Choose,
+) -> Asked | None:
+    """Return the options of the judge; None if there is none.
+
+    Raises:
+        BadParameter: If there is nothing for a judge to do.
+    """
+    if judge is None:
+        if url:
+            raise typer.BadParameter("name the model too", param_hint="--judge")
+        if choose == Choose.judge and samples == 1:
+            raise typer.BadParameter("a judge needs --samples 2 or more", param_hint="--choose")
+        return None
+    if choose == Choose.majority:
+        raise typer.BadParameter("--choose majority asks no judge", param_hint="--judge")
+    if samples == 1:
+        raise typer.BadParameter("a judge needs --samples 2 or more", param_hint="--judge")
+    if url is None:
+        return replace(asked, model=judge)
+    # A key is sent to no other endpoint than its own.
+    return replace(asked, model=judge, url=url, key_variable=key_variable)
+
+
+def data_taxonomy(given: Path | None, data: str, store: Path | None) -> Taxonomy | None:
     """Return the taxonomy that is given, or the dataset's own."""
     from danlu.workshop.data import named_version
     from danlu.workshop.taxonomy import Taxonomy

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from danlu.cli.data.common import AsJson, Data, Name, StorePath, apply_and_tell, named
+from danlu.cli.data.common import AsJson, Data, Name, Ray, StorePath, apply_and_tell, named
 
 EPILOG = """\b
 Examples:
@@ -71,6 +71,7 @@ def select(
     least: Annotated[float | None, typer.Option(help="Lowest score that may be kept.")] = None,
     most: Annotated[float | None, typer.Option(help="Highest score that may be kept.")] = None,
     seed: Annotated[int, typer.Option(help="Decides between equals.")] = 0,
+    ray: Ray = None,
     name: Name = None,
     store: StorePath = None,
     as_json: AsJson = False,
@@ -94,7 +95,7 @@ def select(
         seed,
         unscored.value,
     )
-    apply_and_tell(operation, data, store=store, name=name, as_json=as_json)
+    apply_and_tell(operation, data, store=store, name=name, as_json=as_json, ray=ray)
 
 
 def register(group: typer.Typer) -> None:

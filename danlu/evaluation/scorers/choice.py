@@ -45,7 +45,8 @@ class Choice:
     options, none is chosen: the answer is missing, not wrong. One option only can be chosen.
 
     Attributes:
-        options: One character each; ``ABCD``, or ``甲乙丙丁``.
+        options: One character each; ``ABCD``, or ``甲乙丙丁``. A reference that gives the options'
+            texts has its own.
 
     Raises:
         EvaluationError: If there are fewer than two options, or one twice.
@@ -78,6 +79,10 @@ class Choice:
         texts: Mapping[str, str] = {}
         if isinstance(reference, Mapping):
             reference, texts = reference.get("answer"), reference.get("options", {})
+        if texts and "".join(texts) != self.options:
+            if any(len(key) != 1 for key in texts):
+                raise EvaluationError(f"its options are {', '.join(texts)}; name them by a letter.")
+            return Choice("".join(texts)).score(answer, {"answer": reference, "options": texts})
         if not isinstance(reference, str) or len(reference) != 1 or reference not in self.options:
             raise EvaluationError(
                 f"the reference is {reference!r}; it must be one of {self.options}."

@@ -12,6 +12,7 @@ import regex
 from danlu.errors import EvaluationError, did_you_mean
 from danlu.evaluation.scorers.extract import extract
 from danlu.evaluation.scorers.json_reading import NoJsonError, read_json
+from danlu.evaluation.scorers.normalise import normalise
 from danlu.evaluation.scorers.score import Score
 from danlu.workshop.likeness.text import units
 
@@ -42,6 +43,7 @@ class Constraints:
       ``keyword_count``: ``{"text": {"min": 2}}``; without regard to case;
     - ``starts_with``, ``ends_with``: a text; ``matches``: a regular expression, somewhere;
     - ``format``: ``json``, ``json_only``, ``table``, ``code``, ``plain`` (no Markdown);
+      ``json_keys``: a JSON object with these keys; ``one_of``: one of these texts and no more;
     - ``language``: ``zh`` or ``en``: at least 70 % of the letters; ``case``: ``upper``, ``lower``.
 
     An empty answer keeps to none.
@@ -215,6 +217,22 @@ def _case(text: str, asked: Any) -> str:
     return "" if kept else f"not all {asked}"
 
 
+def _json_keys(text: str, asked: Any) -> str:
+    wanted = _texts(asked)
+    try:
+        value = read_json(text)
+    except NoJsonError as error:
+        return str(error)
+    given = value if isinstance(value, Mapping) else {}
+    absent = [key for key in wanted if key not in given]
+    return f"without {', '.join(absent)}" if absent else ""
+
+
+def _one_of(text: str, asked: Any) -> str:
+    wanted = _texts(asked)
+    return "" if normalise(text) in map(normalise, wanted) else f"none of {', '.join(wanted)}"
+
+
 def _paragraphs(text: str) -> int:
     return sum(bool(part.strip()) for part in re.split(r"\n\s*\n", text))
 
@@ -247,6 +265,8 @@ CHECKS: Mapping[str, Callable[[str, Any], str]] = {
     "ends_with": _edge("end"),
     "matches": _matches,
     "format": _format,
+    "json_keys": _json_keys,
+    "one_of": _one_of,
     "language": _language,
     "case": _case,
 }

@@ -25,6 +25,11 @@ from danlu.evaluation.statistics.planning import (
     smallest_difference,
     smallest_mean_difference,
 )
+from danlu.evaluation.statistics.preference import (
+    LengthControlled,
+    length_controlled,
+    win_rate,
+)
 from danlu.evaluation.statistics.proportions import Interval, paired_difference, wilson
 from danlu.evaluation.statistics.resampling import (
     bootstrap_interval,
@@ -38,6 +43,7 @@ __all__ = [
     "ClusterSums",
     "Gatekept",
     "Interval",
+    "LengthControlled",
     "MantelHaenszel",
     "NonInferiority",
     "benjamini_hochberg",
@@ -49,6 +55,7 @@ __all__ = [
     "fleiss_kappa",
     "gatekeep",
     "holm",
+    "length_controlled",
     "mantel_haenszel",
     "mcnemar",
     "mean_prompts_needed",
@@ -64,4 +71,5 @@ __all__ = [
     "smallest_difference",
     "smallest_mean_difference",
     "wilson",
+    "win_rate",
 ]

@@ -4,7 +4,7 @@ What dominates a small model's training beside the matrix products is memory tra
 adapter's output in two passes over a tensor as wide as the layer's, a gated MLP keeps four
 tensors of its inner width for the backward pass where two suffice, a norm keeps two of the model's
 width where its input suffices. Each part is written here as one function with its own backward
-pass, over the products of ``danlu.models.products``.
+pass, over the products of ``danlu.models.products``. The embedding is one for its gradient alone.
 
 A part replaces a module's ``forward`` and nothing else. It asks at each call whether the module is
 still what it was (adapters may be switched off or merged) and otherwise calls the module's own
@@ -19,6 +19,7 @@ from typing import Any
 from torch import nn
 
 from danlu.models.fused.attention import FusedAttention
+from danlu.models.fused.embedding import FusedEmbedding
 from danlu.models.fused.mlp import FusedMlp
 from danlu.models.fused.norm import FusedNorm
 from danlu.models.fused.projection import FusedProjection
@@ -28,6 +29,7 @@ PARTS: tuple[Callable[[nn.Module], Any | None], ...] = (
     FusedNorm.of,
     FusedMlp.of,
     FusedAttention.of,
+    FusedEmbedding.of,
 )
 
 

@@ -15,7 +15,8 @@ import torch
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 
-from danlu.models.products import product, takes_onednn
+from danlu.models.gradients import adds_in_place, gradient_to_add_to
+from danlu.models.products import add_product, product, takes_onednn
 
 Tensors = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
 
@@ -70,13 +71,17 @@ class Projection(NamedTuple):
     def backward(
         self, grad_TN: Tensor, x_TK: Tensor, inner_TR: Tensor | None, wanted: Wanted
     ) -> ProjectionGradients:
-        """Return the gradients that are wanted.
+        """Return the gradients that are wanted; that of a weight that adds in place is added.
 
         With g that of the output and u = x A': dx = g W + s (g B) A, dW = g' x, db = g' 1,
         dA = s (g B)' x, dB = s g' u.
         """
         grad_x = product(grad_TN, self.weight.T) if wanted.x else None
-        grad_weight = product(grad_TN.T, x_TK.T) if wanted.weight else None
+        grad_weight = None
+        if wanted.weight and adds_in_place(self.weight):
+            add_product(gradient_to_add_to(self.weight), grad_TN, x_TK)
+        elif wanted.weight:
+            grad_weight = product(grad_TN.T, x_TK.T)
         grad_bias = grad_TN.sum(0) if wanted.bias else None
         grad_a = grad_b = None
         if self.lora_a is not None and self.lora_b is not None and inner_TR is not None:

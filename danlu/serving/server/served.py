@@ -15,7 +15,7 @@ from danlu.generation.interface import Sampling
 from danlu.generation.local import TransformersGenerator
 from danlu.generation.rows import OneByOne, SideBySide, use_rows_attention
 from danlu.models.load import load_model, load_tokenizer, pick_device, pick_dtype
-from danlu.models.source import adapter_base, read_json, resolve, run_model
+from danlu.models.source import adapter_base, read_json, resolve, run_model, saved_folder
 from danlu.models.token_rows import ROWS_FILE
 from danlu.sequences.golden import check_golden
 from danlu.sequences.template import ChatTemplate
@@ -140,7 +140,7 @@ def _serve(
         tokenizer = load_tokenizer(one.path, progress=False)
         chat_template = ChatTemplate.load(tokenizer, template)
         if template is None:
-            check_golden(_folder(one.path), tokenizer, chat_template)
+            check_golden(saved_folder(one.path), tokenizer, chat_template)
         generators[adapter] = TransformersGenerator(model, tokenizer, chat_template)
     some = next(iter(generators.values()))
     choose = model.set_adapter if None not in wanted else None
@@ -185,20 +185,13 @@ def _with_adapters(base: str, together: Sequence[Wanted], options: dict[str, Any
     plain = load_model(base, **options)
     model: Any = None
     for one in together:
-        folder = str(_folder(one.path))
+        folder = str(saved_folder(one.path))
         if model is None:
             model = PeftModel.from_pretrained(plain, folder, adapter_name=one.name)
         else:
             model.load_adapter(folder, adapter_name=one.name)
     model.requires_grad_(False)
     return model.to(options["device"])
-
-
-def _folder(path: str) -> Path:
-    source = resolve(path)
-    if source.kind == "run" and source.path is not None:
-        source = run_model(source.path)
-    return source.path or Path(path)
 
 
 def _defaults(model: Any) -> Sampling:

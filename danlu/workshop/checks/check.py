@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from danlu.workshop.checks.context import Context
-    from danlu.workshop.checks.view import View
+    from danlu.workshop.checks.view import Head, View
     from danlu.workshop.store.decision import Scalar
 
 Level = Literal["fault", "attention"]
@@ -138,10 +138,21 @@ class Report(NamedTuple):
 
 
 class Running(Protocol):
-    """A check at work."""
+    """A check at work.
 
-    def see(self, view: View) -> Iterable[Finding]:
-        """Look at the next record; return what is found in it already."""
+    Looking is what takes the time, and is done to many records at once where there are processes
+    for it; taking is done to one record after another, in their order.
+    """
+
+    def look(self, view: View) -> Any:
+        """Look at a record by itself; return what is needed of it, as plain data.
+
+        Called in another process too, on an object that was started there. So what it returns
+        depends on the record and on what the check was told at its start, and is small.
+        """
+
+    def take(self, head: Head, seen: Any) -> Iterable[Finding]:
+        """Take what was seen of the next record; return what is found in it already."""
 
     def finish(self) -> Report:
         """Say the rest."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -12,11 +13,14 @@ from danlu.workshop.checks.check import Finding, Report, Rule, Running, setting
 from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.labels import Labels, fold_label
 from danlu.workshop.checks.per_record import Hit, Tally, shown
-from danlu.workshop.checks.view import SYSTEM_ROLES, View
-from danlu.workshop.likeness.text import fold
+from danlu.workshop.checks.view import SYSTEM_ROLES, Head, Turn, View
 
 KEPT_CHARACTERS = 160
 """Of an answer, so much is kept to be compared with the next answer to the same prompt."""
+
+
+_Answered = tuple[int, str, int]
+"""A key of all that comes before an answer, as much of the answer as is kept, and its own key."""
 
 
 class _First(NamedTuple):
@@ -83,23 +87,19 @@ class _Run:
         self._first: dict[int, _First] = {}
         self._clashes: list[_Clash] = []
 
-    def see(self, view: View) -> Iterable[Finding]:
-        turns = view.turns
-        self._tally.count(view.task_type, bool(turns))
-        if turns:
-            for key, answer in _asked(view):
-                self._compare(view, key, answer)
-        return ()
+    def look(self, view: View) -> list[_Answered] | None:
+        return [*_asked(view)] if view.turns else None
 
-    def _compare(self, view: View, key: int, answer: str) -> None:
-        answer_key = hash(answer)
-        first = self._first.get(key)
-        if first is None:
-            self._first[key] = _First(view.id, answer[:KEPT_CHARACTERS], answer_key)
-        elif first.key != answer_key and first.record_id != view.id:
-            kept = answer[:KEPT_CHARACTERS]
-            clash = (view.id, view.task_type, view.record.tags, first.record_id, kept, first.answer)
-            self._clashes.append(_Clash(*clash))
+    def take(self, head: Head, seen: list[_Answered] | None) -> Iterable[Finding]:
+        self._tally.count(head.task_type, seen is not None)
+        for key, answer, answer_key in seen or ():
+            first = self._first.get(key)
+            if first is None:
+                self._first[key] = _First(head.id, answer, answer_key)
+            elif first.key != answer_key and first.record_id != head.id:
+                clash = (head.id, head.task_type, head.tags, first.record_id, answer, first.answer)
+                self._clashes.append(_Clash(*clash))
+        return ()
 
     def finish(self) -> Report:
         found: dict[str, Finding] = {}
@@ -128,29 +128,30 @@ class _Run:
         return Hit("answers", round(alike, 3), limit, detail, clash.partner)
 
 
-def _asked(view: View) -> Iterable[tuple[int, str]]:
-    """Yield a key of all that comes before each answer, and the answer, folded."""
+def _asked(view: View) -> Iterator[_Answered]:
+    """Yield a key of all that comes before each answer, and the answer."""
     turns = {turn.index: turn for turn in view.turns}
-    prompts = {id(turn.prompt): turn for turn in view.turns}
-    tools = view.record.tools
-    key = hash(json.dumps(tools, sort_keys=True, ensure_ascii=False)) if tools else 0
+    before = hashlib.blake2b(digest_size=8)
+    if tools := view.record.tools:
+        _add(before, "tools", json.dumps(tools, sort_keys=True, ensure_ascii=False))
     for index, message in enumerate(view.record.messages):
-        text = message.content or ""
         if index in turns:
-            turn = turns[index]
-            yield key, turn.folded_answer
-            folded = turn.folded_answer
-        elif message.role in SYSTEM_ROLES and text is view.system:
-            folded = view.folded_system
+            yield _answered(before, turns[index])
         elif message.role == TEXT_ROLE:
             return
-        else:
-            # The very text of a turn's prompt has been folded, or will be, for others too.
-            asked = prompts.get(id(text))
-            folded = asked.folded_prompt if asked is not None else fold(text)
-        key = hash((key, message.role, folded))
+        is_system = index == 0 and message.role in SYSTEM_ROLES
+        _add(before, message.role, view.folded_system if is_system else view.text(index).folded)
         if calls := message.extra.get("tool_calls"):
-            key = hash((key, json.dumps(calls, sort_keys=True, ensure_ascii=False)))
+            _add(before, "calls", json.dumps(calls, sort_keys=True, ensure_ascii=False))
     for turn in view.turns:
         if turn.index >= len(view.record.messages):
-            yield key, turn.folded_answer
+            yield _answered(before, turn)
+
+
+def _answered(before: hashlib.blake2b, turn: Turn) -> _Answered:
+    key = int.from_bytes(before.digest(), "big")
+    return key, turn.folded_answer[:KEPT_CHARACTERS], turn.answered.key
+
+
+def _add(before: hashlib.blake2b, what: str, text: str) -> None:
+    before.update(f"{len(what)},{len(text)}:{what}{text}".encode("utf-8", "surrogatepass"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from itertools import pairwise
 
 # Written for this purpose: function words, and the words that prompts are made of.
@@ -22,10 +22,12 @@ _FUNCTION_CHARACTERS = frozenset(
     "们什么怎样如何哪吗呢吧啊一些种可能会要能应该"
 )
 LEAST_LETTERS = 4
+LATIN = "\u2e7f"
+"""Characters behind this one are of scripts without spaces."""
 
 
-def content_units(units: Sequence[str]) -> list[tuple[str, int]]:
-    """Return what carries content among units, with where it stands.
+def content_set(units: Sequence[str]) -> frozenset[str]:
+    """Return what carries content among units.
 
     A word of four letters or more that is no function word, a number, and a pair of neighbouring
     characters of a script without spaces, neither of which is a function word.
@@ -34,27 +36,59 @@ def content_units(units: Sequence[str]) -> list[tuple[str, int]]:
         units: Of folded text.
 
     Example:
-        >>> content_units(["what", "is", "the", "capital", "of", "france"])
-        [('capital', 3), ('france', 5)]
-        >>> content_units(["中", "国", "的", "河", "流"])
-        [('中国', 0), ('河流', 3)]
+        >>> sorted(content_set(["what", "is", "the", "capital", "of", "france"]))
+        ['capital', 'france']
+        >>> sorted(content_set(["中", "国", "的", "河", "流"]))
+        ['中国', '河流']
     """
-    found = []
-    for place, (unit, following) in enumerate(pairwise((*units, ""))):
-        if len(unit) > 1:
-            if (len(unit) >= LEAST_LETTERS and unit not in _STOPPED) or unit.isdigit():
-                found.append((unit, place))
-        elif (
-            len(following) == 1
-            and unit > "\u2e7f"
-            and following > "\u2e7f"
-            and unit not in _FUNCTION_CHARACTERS
-            and following not in _FUNCTION_CHARACTERS
-        ):
-            found.append((unit + following, place))
-    return found
+    different = set(units)
+    found = {
+        unit
+        for unit in different
+        if (len(unit) >= LEAST_LETTERS and unit not in _STOPPED)
+        or (len(unit) > 1 and unit.isdigit())
+    }
+    if any(map(_BEYOND_LATIN, different)):
+        marks = [_CHARACTERS[unit] if len(unit) == 1 else "" for unit in units]
+        found.update(one + other for one, other in pairwise(marks) if one and other)
+    return frozenset(found)
 
 
-def content_set(units: Sequence[str]) -> frozenset[str]:
-    """Return what carries content among units, without places."""
-    return frozenset(unit for unit, _ in content_units(units))
+def content_places(units: Sequence[str], wanted: Set[str]) -> Iterator[tuple[str, int]]:
+    """Yield what carries content among units, as far as it is wanted, with where it stands.
+
+    Args:
+        units: Of folded text.
+        wanted: From ``content_set``.
+
+    Example:
+        >>> units = ["what", "is", "the", "capital", "of", "france"]
+        >>> [*content_places(units, content_set(units))]
+        [('capital', 3), ('france', 5)]
+    """
+    if not wanted:
+        return
+    for place, unit in enumerate(units):
+        if unit in wanted and (len(unit) >= LEAST_LETTERS or unit.isdigit()):
+            yield unit, place
+    if any(map(_BEYOND_LATIN, wanted)):
+        marks = [_CHARACTERS[unit] if len(unit) == 1 else "" for unit in units]
+        for place, (one, other) in enumerate(pairwise(marks)):
+            if one and other and one + other in wanted:
+                yield one + other, place
+
+
+class _Characters(dict[str, str]):
+    """By character, itself if it is of a script without spaces and no function word; else nothing.
+
+    It holds as many as there are characters.
+    """
+
+    def __missing__(self, character: str) -> str:
+        is_content = character > LATIN and character not in _FUNCTION_CHARACTERS
+        found = self[character] = character if is_content else ""
+        return found
+
+
+_CHARACTERS = _Characters()
+_BEYOND_LATIN = LATIN.__lt__

@@ -12,11 +12,11 @@ from typing import ClassVar
 
 from danlu.workshop.checks.check import Finding, Report, Rule, Running, Verdict, setting
 from danlu.workshop.checks.context import Context
-from danlu.workshop.checks.counting import Commonest
+from danlu.workshop.checks.counting import Commonest, text_key
 from danlu.workshop.checks.per_type import percent, too_few, verdict_of
 from danlu.workshop.checks.sample import Sample
 from danlu.workshop.checks.similarity import distinct_ngrams, similarities, vendi_score
-from danlu.workshop.checks.view import View
+from danlu.workshop.checks.view import Head, View
 from danlu.workshop.likeness.text import units
 from danlu.workshop.store.decision import Scalar
 
@@ -87,15 +87,24 @@ class _Run:
         self._check = check
         self._prompts: defaultdict[str, _Prompts] = defaultdict(lambda: _Prompts(check.sample))
 
-    def see(self, view: View) -> Iterable[Finding]:
-        prompts = self._prompts[view.task_type]
+    def look(self, view: View) -> tuple[str, str] | None:
+        """Return a prompt's opening, and as much of it as is kept; empty where it has none."""
         for turn in view.turns[:1]:
-            found = turn.prompt_units
-            prompts.total += 1
-            if len(found) >= self._check.opening_units:
-                prompts.openings.add(" ".join(found[: self._check.opening_units]))
-            if found and prompts.sample.wants(view.draw):
-                prompts.sample.add(view.draw, turn.folded_prompt[:KEPT_CHARACTERS])
+            found, length = turn.prompt_units, self._check.opening_units
+            opening = " ".join(found[:length]) if len(found) >= length else ""
+            return opening, turn.folded_prompt[:KEPT_CHARACTERS] if found else ""
+        return None
+
+    def take(self, head: Head, seen: tuple[str, str] | None) -> Iterable[Finding]:
+        prompts = self._prompts[head.task_type]
+        if seen is None:
+            return ()
+        opening, kept = seen
+        prompts.total += 1
+        if opening:
+            prompts.openings.add(text_key(opening), opening)
+        if kept and prompts.sample.wants(head.draw):
+            prompts.sample.add(head.draw, kept)
         return ()
 
     def finish(self) -> Report:

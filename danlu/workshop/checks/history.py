@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from danlu.workshop.checks.check import Finding, Report, Rule, Running, Verdict, setting
-from danlu.workshop.checks.content import content_set
 from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.per_type import percent, too_few, verdict_of
-from danlu.workshop.checks.view import View
-from danlu.workshop.likeness.text import fold, units
+from danlu.workshop.checks.view import Head, Text, View
 
 PRACTICE = "practitioners' reports, 2023-2024: topic switches in a conversation"
 
@@ -98,11 +96,20 @@ def depends_on_history(turn: str, before: frozenset[str]) -> bool:
         >>> depends_on_history("那个城市有多少人口？", frozenset())
         True
     """
-    if _POINTS_BACK.search(turn) or _PRONOUN.search(turn[:HEAD_CHARACTERS]):
-        return True
-    found = units(turn)
-    content = content_set(found)
-    return len(found) <= ELLIPSIS_UNITS or len(content & before) >= SHARED * max(len(content), 1)
+    return points_back(turn) or takes_up(Text(turn), before)
+
+
+def points_back(turn: str) -> bool:
+    """Say whether a word of a folded turn stands for something said before."""
+    return bool(_POINTS_BACK.search(turn) or _PRONOUN.search(turn[:HEAD_CHARACTERS]))
+
+
+def takes_up(turn: Text, before: frozenset[str]) -> bool:
+    """Say whether a turn says little by itself, or is about what was said before."""
+    content = turn.content
+    return len(turn.units) <= ELLIPSIS_UNITS or len(content & before) >= SHARED * max(
+        len(content), 1
+    )
 
 
 class _Run:
@@ -111,23 +118,31 @@ class _Run:
         self._turns: Counter[str] = Counter()
         self._dependent: Counter[str] = Counter()
 
-    def see(self, view: View) -> Iterable[Finding]:
+    def look(self, view: View) -> tuple[int, int]:
         messages = view.record.messages
-        self._turns[view.task_type] += 0
         if sum(message.role == "user" for message in messages) < 2:
-            return ()
-        before: frozenset[str] = frozenset()
-        users = 0
-        for message in messages:
+            return 0, 0
+        later = dependent = users = 0
+        said: list[Text] = []
+        for index, message in enumerate(messages):
             if message.role not in ("user", "assistant") or not message.content:
                 continue
-            text = fold(message.content)
+            text = view.text(index)
             if message.role == "user":
                 users += 1
                 if users > 1:
-                    self._turns[view.task_type] += 1
-                    self._dependent[view.task_type] += depends_on_history(text, before)
-            before |= content_set(units(text))
+                    later += 1
+                    # What was said is looked at only where the turn's own words do not tell.
+                    dependent += points_back(text.folded) or takes_up(
+                        text, frozenset().union(*(one.content for one in said))
+                    )
+            said.append(text)
+        return later, dependent
+
+    def take(self, head: Head, seen: tuple[int, int]) -> Iterable[Finding]:
+        later, dependent = seen
+        self._turns[head.task_type] += later
+        self._dependent[head.task_type] += dependent
         return ()
 
     def finish(self) -> Report:

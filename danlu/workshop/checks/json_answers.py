@@ -19,9 +19,9 @@ from danlu.workshop.checks.check import (
     setting,
 )
 from danlu.workshop.checks.context import Context
-from danlu.workshop.checks.per_record import Hit, Tally, shown
+from danlu.workshop.checks.per_record import Hit, Tally, first_hits, shown
 from danlu.workshop.checks.schema import Schema, schema_of
-from danlu.workshop.checks.view import View
+from danlu.workshop.checks.view import Head, View
 
 # An object or an array of JSON begins so; [Verse 1], {{name}} and {x | x > 0} do not.
 _BEGINS = re.compile(r'\s*(?:\{\s*(?:"|\})|\[\s*(?:["{]|\[\s*["{\[\d]|-?\d[\d.]*\s*[,\]]|\]))')
@@ -32,6 +32,13 @@ _PIECE = re.compile(r"^\s*(?://|#|/\*)|\.\.\.|…", re.MULTILINE)
 
 KEPT = 1000
 """So many answers that are no JSON are remembered in any case, until it is known what is usual."""
+
+
+BEGINNING_CHARACTERS = 61
+"""Of an answer that is no JSON: one more than is shown of it."""
+
+_Seen = tuple[bool, list[str | None], tuple[Hit, ...]]
+"""Whether the check applies; of each answer its beginning, or None if it is JSON; and hits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,42 +99,37 @@ class _Run:
         self._json: Counter[str] = Counter()
         self._others: defaultdict[str, list[tuple[str, tuple[str, ...], str]]] = defaultdict(list)
 
-    def see(self, view: View) -> Iterable[Finding]:
-        found: dict[str, Hit] = {}
+    def look(self, view: View) -> _Seen:
+        hits: list[Hit] = []
+        answers: list[str | None] = []
         applies = view.task_type in self._schemas
         for turn in view.turns:
             text = turn.answer
-            if self._is_answer(view, text):
+            if _is_answer(text):
                 applies = True
-                hits = self._whole(view, text)
-            elif "```json" in text or "```JSON" in text:
-                applies = True
-                hits = _blocks(text)
+                answers.append(None)
+                hits += self._whole(view, text)
             else:
-                continue
-            for hit in hits:
-                found.setdefault(hit.rule, hit)
-        self._tally.count(view.task_type, applies)
-        return [
-            self._tally.finding(view.id, view.task_type, view.record.tags, hit)
-            for hit in found.values()
-        ]
+                answers.append(text[:BEGINNING_CHARACTERS])
+                if "```json" in text or "```JSON" in text:
+                    applies = True
+                    hits += _blocks(text)
+        return applies, answers, first_hits(hits)
 
-    def _is_answer(self, view: View, text: str) -> bool:
-        """Say whether an answer is JSON as a whole, and count."""
-        task_type = view.task_type
-        self._answers[task_type] += 1
-        is_json = (text.lstrip()[:1] in ("{", "[") and _looks_whole(text)) or (
-            text.lstrip().startswith("```") and _fenced_whole(text)
-        )
-        if is_json:
-            self._json[task_type] += 1
-            return True
-        others = self._others[task_type]
-        # Where nearly all are JSON the others are few; elsewhere the list need not be whole.
-        if task_type in self._schemas or len(others) < max(KEPT, self._json[task_type]):
-            others.append((view.id, view.record.tags, shown(text, 0, 40)))
-        return False
+    def take(self, head: Head, seen: _Seen) -> Iterable[Finding]:
+        applies, answers, hits = seen
+        task_type = head.task_type
+        for beginning in answers:
+            self._answers[task_type] += 1
+            if beginning is None:
+                self._json[task_type] += 1
+                continue
+            others = self._others[task_type]
+            # Where nearly all are JSON the others are few; elsewhere the list need not be whole.
+            if task_type in self._schemas or len(others) < max(KEPT, self._json[task_type]):
+                others.append((head.id, head.tags, shown(beginning, 0, 40)))
+        self._tally.count(task_type, applies)
+        return self._tally.findings(head, hits)
 
     def _whole(self, view: View, text: str) -> Iterator[Hit]:
         fenced = _ONLY_FENCE.fullmatch(text)
@@ -169,6 +171,14 @@ class _Run:
         share = round(self._json[verdict.task_type] / answers, 4)
         figures = {**verdict.figures, "json_share": share}
         return Verdict(verdict.task_type, verdict.check, verdict.state, figures, verdict.advice)
+
+
+def _is_answer(text: str) -> bool:
+    """Say whether an answer is JSON as a whole."""
+    bare = text.lstrip()
+    return (bare[:1] in ("{", "[") and _looks_whole(text)) or (
+        bare.startswith("```") and _fenced_whole(text)
+    )
 
 
 def _looks_whole(text: str) -> bool:

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from danlu.workshop.checks.check import MIN_RECORDS
-from danlu.workshop.checks.view import View
+from danlu.workshop.checks.view import Turn, View
 from danlu.workshop.likeness.text import fold
 
 LABEL_CHARACTERS = 40
@@ -24,6 +24,8 @@ REPEATS = 5
 
 COVER = 0.95
 """Share of the answers that the labels make up; the rest may be faults."""
+
+_STOPS = " .。!"
 
 
 class Labels:
@@ -47,19 +49,21 @@ class Labels:
         self._short: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._found: dict[str, frozenset[str]] = {}
 
-    def see(self, view: View) -> None:
-        """Count the answers of a record."""
-        task_type = view.task_type
-        if task_type in self.declared:
+    def look(self, view: View) -> list[str | None]:
+        """Return the answers of a record that may be labels, folded; None for one that is not."""
+        if view.task_type in self.declared:
+            return []
+        return [_short(turn) for turn in view.turns]
+
+    def take(self, task_type: str, answers: Sequence[str | None]) -> None:
+        """Count the answers of the next record."""
+        if not answers:
             return
-        for turn in view.turns:
-            self._answers[task_type] += 1
-            if len(turn.answer) <= 2 * LABEL_CHARACTERS:
+        self._answers[task_type] += len(answers)
+        for answer in answers:
+            if answer is not None:
                 short = self._short[task_type]
-                answer = fold_label(turn.answer)
-                if len(answer) <= LABEL_CHARACTERS and (
-                    answer in short or len(short) < 20 * MOST_LABELS
-                ):
+                if answer in short or len(short) < 20 * MOST_LABELS:
                     short[answer] += 1
 
     def closed(self, task_type: str) -> frozenset[str]:
@@ -81,6 +85,13 @@ class Labels:
         return frozenset(counts) if fits and many >= COVER * total else frozenset()
 
 
+def _short(turn: Turn) -> str | None:
+    if len(turn.answer) > 2 * LABEL_CHARACTERS:
+        return None
+    answer = turn.folded_answer.rstrip(_STOPS)
+    return answer if len(answer) <= LABEL_CHARACTERS else None
+
+
 def fold_label(text: str) -> str:
     """Fold a label or an answer that may be one; a stop at its end does not count.
 
@@ -88,4 +99,4 @@ def fold_label(text: str) -> str:
         >>> fold_label(" Positive. "), fold_label("正面。")
         ('positive', '正面')
     """
-    return fold(text).rstrip(" .。!")
+    return fold(text).rstrip(_STOPS)

@@ -18,9 +18,9 @@ from danlu.workshop.checks.check import (
     setting,
 )
 from danlu.workshop.checks.context import Context
-from danlu.workshop.checks.per_record import Hit, Tally, shown
+from danlu.workshop.checks.per_record import Hit, Tally, first_hits, shown
 from danlu.workshop.checks.scripts import NAMES, count_scripts, main_script
-from danlu.workshop.checks.view import Turn, View
+from danlu.workshop.checks.view import Head, Turn, View
 
 _OTHER_LANGUAGE_ASKED = re.compile(
     r"translat|language|english|chinese|french|spanish|german|italian|latin|japanese|korean|russian|"
@@ -35,11 +35,21 @@ _STRAY = re.compile(
 )
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|\$[^$\n]+\$", re.DOTALL)
 
+STRAYS = frozenset(("cyrillic", "hangul", "arabic", "thai", "kana"))
+"""Scripts that a stray word may be in."""
+
 KEPT = 200
 """So many records of each language are remembered in any case, until the task's is known."""
 
 QUOTING = 4
 """A text with so many characters of a script is in its language too, and perhaps quotes another."""
+
+
+BEGINNING_CHARACTERS = 51
+"""Of a record: one more than is shown of it."""
+
+_Seen = tuple[str | None, dict[str, int], str, tuple[Hit, ...]]
+"""The script of the prompts, characters by script, the record's beginning, and hits."""
 
 
 class _Late(NamedTuple):
@@ -111,29 +121,29 @@ class _Run:
         self._late: defaultdict[tuple[str, str], list[_Late]] = defaultdict(list)
         self._stretch = re.compile(rf"(?:[A-Za-z][\w'’-]*[ ,.;:!?]*[ \n]){{{check.mixed_words},}}")
 
-    def see(self, view: View) -> Iterable[Finding]:
-        found: dict[str, Hit] = {}
-        total: Counter[str] = Counter()
+    def look(self, view: View) -> _Seen:
+        hits: list[Hit] = []
+        total: dict[str, int] = {}
         for turn in view.turns:
             asked = count_scripts(turn.prompt)
-            total.update(asked)
-            for hit in self._hits(view, turn, asked):
-                found.setdefault(hit.rule, hit)
+            for script, count in asked.items():
+                total[script] = total.get(script, 0) + count
+            hits += self._hits(view, turn, asked)
         if not view.turns:
-            total.update(count_scripts(view.whole))
-        self._tally.count(view.task_type)
-        script = main_script(total, self._check.least_characters)
+            total = count_scripts(view.whole)
+        main = main_script(total, self._check.least_characters)
+        return main, total, view.whole[:BEGINNING_CHARACTERS], first_hits(hits)
+
+    def take(self, head: Head, seen: _Seen) -> Iterable[Finding]:
+        script, total, beginning, hits = seen
+        self._tally.count(head.task_type)
         if script is not None:
-            self._scripts[view.task_type][script] += 1
-            late = self._late[view.task_type, script]
+            self._scripts[head.task_type][script] += 1
+            late = self._late[head.task_type, script]
             # Of the script that is usual so far little need be kept; it may be the other one yet.
-            if len(late) < KEPT or len(late) < self._scripts[view.task_type].total() / 5:
-                text = shown(view.whole, 0, 30)
-                late.append(_Late(view.id, view.record.tags, dict(total), text))
-        return [
-            self._tally.finding(view.id, view.task_type, view.record.tags, hit)
-            for hit in found.values()
-        ]
+            if len(late) < KEPT or len(late) < self._scripts[head.task_type].total() / 5:
+                late.append(_Late(head.id, head.tags, total, shown(beginning, 0, 30)))
+        return self._tally.findings(head, hits)
 
     def _hits(self, view: View, turn: Turn, asked: dict[str, int]) -> Iterator[Hit]:
         least = self._check.least_characters
@@ -148,7 +158,7 @@ class _Run:
                 yield Hit("answer_language", NAMES[answered], NAMES[wanted], place)
         if answered is None:
             return
-        if not turn.answer.isascii() and (stray := _STRAY.search(turn.answer)):
+        if not STRAYS.isdisjoint(counts) and (stray := _STRAY.search(turn.answer)):
             yield from self._stray(view, turn, counts, answered, stray)
         if answered == "han" and counts.get("latin", 0) >= 2 * self._check.mixed_words:
             stretch = self._stretch.search(_CODE.sub(" ", turn.answer))

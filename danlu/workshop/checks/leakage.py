@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 from danlu.records import Record
 from danlu.workshop.checks.check import Finding, Report, Rule, Running, Verdict, setting
 from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.per_record import Hit, Tally
-from danlu.workshop.checks.view import SYSTEM_ROLES, View
+from danlu.workshop.checks.view import SYSTEM_ROLES, Head, View
 from danlu.workshop.likeness.text import fold, units
 
 SEED_UNITS = 5
@@ -62,7 +63,7 @@ class Leakage:
 
     def start(self, context: Context) -> Running:
         """Begin: read the evaluation's records."""
-        return _Run(self, _Index(self, context.evaluation))
+        return _Run(self, context.evaluation)
 
 
 class _Overlap(NamedTuple):
@@ -72,7 +73,15 @@ class _Overlap(NamedTuple):
     task_type: str
     tags: tuple[str, ...]
     partner: str
-    grams: tuple[int, ...]
+    grams: Sequence[int]
+    text: str
+
+
+class _Shared(NamedTuple):
+    """What is seen of a record: the id of an evaluation's, and what they share."""
+
+    partner: str
+    grams: Sequence[int]
     text: str
 
 
@@ -82,7 +91,8 @@ class _Index:
 
     Attributes:
         prompts: Id of the first record with a folded prompt.
-        grams: Number of the first record with a stretch, by the stretch's hash.
+        grams: Number of the first record with a stretch, by the stretch's hash, and the stretch's
+            own number, which every process gives it.
         ids: Of the evaluation's records.
         seeds: Hashes of all short stretches.
     """
@@ -90,7 +100,7 @@ class _Index:
     check: Leakage
     records: Iterable[Record]
     prompts: dict[str, str] = field(default_factory=dict)
-    grams: dict[int, int] = field(default_factory=dict)
+    grams: dict[int, tuple[int, int]] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
     seeds: set[int] = field(default_factory=set)
 
@@ -110,11 +120,12 @@ class _Index:
                 for text, message in zip(texts, record.messages, strict=True)
                 if message.role not in SYSTEM_ROLES
             ]
-            found = {gram for one in cut for gram, _ in stretches(one, self.check)}
+            found = [*dict.fromkeys(gram for one in cut for gram, _ in stretches(one, self.check))]
             self.seeds.update(seed for one in cut for seed in self._seeds(one, 1))
             counts.update(found)
             for gram in found:
-                self.grams.setdefault(gram, number)
+                if gram not in self.grams:
+                    self.grams[gram] = number, len(self.grams)
         for gram, count in counts.items():
             if count > self.check.common_count:
                 del self.grams[gram]
@@ -165,34 +176,47 @@ def stretches(found: Sequence[str], check: Leakage) -> Iterator[tuple[int, int]]
 
 
 class _Run:
-    def __init__(self, check: Leakage, index: _Index) -> None:
+    def __init__(self, check: Leakage, evaluation: Sequence[Record]) -> None:
         self._check = check
-        self._index = index
+        self._evaluation = evaluation
         self._tally = Tally(check)
         self._overlaps: list[_Overlap] = []
         self._task_types: dict[str, None] = {}
 
-    def see(self, view: View) -> Iterable[Finding]:
-        self._task_types[view.task_type] = None
-        if not self._index.ids:
-            return ()
-        self._tally.count(view.task_type)
+    @cached_property
+    def _index(self) -> _Index:
+        """What is looked up; where only others look it is never made."""
+        return _Index(self._check, self._evaluation)
+
+    def look(self, view: View) -> Hit | _Shared | None:
+        if not self._evaluation:
+            return None
         if whole := self._whole(view):
-            return [self._tally.finding(view.id, view.task_type, view.record.tags, whole)]
+            return whole
         hits: defaultdict[int, list[int]] = defaultdict(list)
         first: dict[int, str] = {}
         for found in filter(self._index.may_overlap, _unit_lists(view)):
             for gram, start in stretches(found, self._check):
-                number = self._index.grams.get(gram)
-                if number is not None:
-                    hits[number].append(gram)
+                known = self._index.grams.get(gram)
+                if known is not None:
+                    number, own = known
+                    hits[number].append(own)
                     cut = found[start : start + self._check.overlap_units]
                     first.setdefault(number, " ".join(cut))
-        if hits:
-            number, grams = max(hits.items(), key=lambda pair: len(pair[1]))
-            partner = self._index.ids[number]
-            kept = (view.id, view.task_type, view.record.tags, partner, tuple(grams), first[number])
-            self._overlaps.append(_Overlap(*kept))
+        if not hits:
+            return None
+        number, grams = max(hits.items(), key=lambda pair: len(pair[1]))
+        return _Shared(self._index.ids[number], tuple(grams), first[number])
+
+    def take(self, head: Head, seen: Hit | _Shared | None) -> Iterable[Finding]:
+        self._task_types[head.task_type] = None
+        if not self._evaluation:
+            return ()
+        self._tally.count(head.task_type)
+        if isinstance(seen, Hit):
+            return self._tally.findings(head, [seen])
+        if seen is not None:
+            self._overlaps.append(_Overlap(head.id, head.task_type, head.tags, *seen))
         return ()
 
     def _whole(self, view: View) -> Hit | None:
@@ -203,7 +227,7 @@ class _Run:
         return None
 
     def finish(self) -> Report:
-        if not self._index.ids:
+        if not self._evaluation:
             advice = "Name the evaluation's records to look for leakage (--evaluation)."
             name = self._check.name
             return Report(
@@ -227,7 +251,7 @@ def _unit_lists(view: View) -> Iterator[list[str]]:
         return
     previous = None
     for turn in view.turns:
-        if turn.prompt is not previous:
+        if turn.asked is not previous:
             yield turn.prompt_units
-            previous = turn.prompt
+            previous = turn.asked
         yield turn.answer_units

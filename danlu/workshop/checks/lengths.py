@@ -26,7 +26,7 @@ from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.labels import Labels
 from danlu.workshop.checks.per_record import Hit, Tally
 from danlu.workshop.checks.per_type import percent, too_few, verdict_of
-from danlu.workshop.checks.view import View
+from danlu.workshop.checks.view import Head, View
 from danlu.workshop.store.decision import Scalar
 
 PRACTICE = "practitioners' reports, 2023-2024"
@@ -122,23 +122,26 @@ class _Run:
         self._prompts: defaultdict[str, array[int]] = defaultdict(lambda: array("I"))
         self._answers: defaultdict[str, array[int]] = defaultdict(lambda: array("I"))
 
-    def see(self, view: View) -> Iterable[Finding]:
-        turns = view.turns
-        self._tally.count(view.task_type, bool(turns))
-        found: list[Finding] = []
-        for turn in turns:
+    def look(self, view: View) -> tuple[list[tuple[int, int]], Hit | None]:
+        """Return the units of each prompt and answer, and the first answer that does not end."""
+        least = self._check.unended_units
+        lengths = []
+        found: Hit | None = None
+        for turn in view.turns:
             length = len(turn.answer_units)
-            self._prompts[view.task_type].append(len(turn.prompt_units))
-            self._answers[view.task_type].append(length)
-            if not found and length >= self._check.unended_units:
-                last = unended(turn.answer, self._check.unended_units // 3)
-                if last:
-                    place = f"{view.name_of(turn.index)} ends in: …{last[-40:]}"
-                    hit = Hit("no_ending", length, self._check.unended_units, place)
-                    found.append(
-                        self._tally.finding(view.id, view.task_type, view.record.tags, hit)
-                    )
-        return found
+            lengths.append((len(turn.prompt_units), length))
+            if found is None and length >= least and (last := unended(turn.answer, least // 3)):
+                place = f"{view.name_of(turn.index)} ends in: …{last[-40:]}"
+                found = Hit("no_ending", length, least, place)
+        return lengths, found
+
+    def take(self, head: Head, seen: tuple[list[tuple[int, int]], Hit | None]) -> Iterable[Finding]:
+        lengths, hit = seen
+        self._tally.count(head.task_type, bool(lengths))
+        for prompt, answer in lengths:
+            self._prompts[head.task_type].append(prompt)
+            self._answers[head.task_type].append(answer)
+        return () if hit is None else self._tally.findings(head, [hit])
 
     def finish(self) -> Report:
         return Report((), [self._verdict(counted) for counted in self._tally.verdicts()])

@@ -23,7 +23,7 @@ from danlu.workshop.checks.check import (
 )
 from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.per_type import percent, verdict_of
-from danlu.workshop.checks.view import View
+from danlu.workshop.checks.view import Head, View
 from danlu.workshop.store.decision import Scalar
 
 
@@ -91,8 +91,7 @@ class _Run:
         self._measure = "units" if context.tokenizer is None else "tokens"
         self._sums: defaultdict[str, _Sums] = defaultdict(_Sums)
 
-    def see(self, view: View) -> Iterable[Finding]:
-        sums = self._sums[view.task_type]
+    def look(self, view: View) -> tuple[int, int, float]:
         if view.lengths is not None:
             pairs = [(one.completion, one.weight) for one in view.lengths]
         else:
@@ -100,16 +99,23 @@ class _Run:
             # One more for the stop token, which is learned too.
             pairs = [(len(turn.answer_units) + 1, turn.weight) for turn in turns]
         if not pairs:
-            return ()
-        sums.records += 1
-        sums.answers += len(pairs)
-        sums.lengths += sum(length for length, _ in pairs)
+            return 0, 0, 0.0
+        lengths = sum(length for length, _ in pairs)
         if self._weighting == "record":
-            sums.loss += sum(weight for _, weight in pairs) / len(pairs)
+            loss = sum(weight for _, weight in pairs) / len(pairs)
         elif self._weighting == "turn":
-            sums.loss += sum(weight for _, weight in pairs)
+            loss = sum(weight for _, weight in pairs)
         else:
-            sums.loss += sum(length * weight for length, weight in pairs)
+            loss = sum(length * weight for length, weight in pairs)
+        return len(pairs), lengths, loss
+
+    def take(self, head: Head, seen: tuple[int, int, float]) -> Iterable[Finding]:
+        answers, lengths, loss = seen
+        sums = self._sums[head.task_type]
+        sums.records += answers > 0
+        sums.answers += answers
+        sums.lengths += lengths
+        sums.loss += loss
         return ()
 
     def finish(self) -> Report:

@@ -13,12 +13,12 @@ from typing import ClassVar
 
 from danlu.workshop.checks.check import Finding, Report, Rule, Running, Verdict, setting
 from danlu.workshop.checks.context import Context
-from danlu.workshop.checks.counting import Commonest
+from danlu.workshop.checks.counting import SHOWN_CHARACTERS, Commonest, text_key
 from danlu.workshop.checks.labels import Labels
 from danlu.workshop.checks.per_type import percent, too_few, verdict_of
 from danlu.workshop.checks.sample import Sample
 from danlu.workshop.checks.similarity import clusters, similarities
-from danlu.workshop.checks.view import View
+from danlu.workshop.checks.view import Head, View
 from danlu.workshop.likeness.text import units
 from danlu.workshop.store.decision import Scalar
 
@@ -101,17 +101,27 @@ class _Run:
         self._labels = labels
         self._answers: defaultdict[str, _Answers] = defaultdict(lambda: _Answers(check.sample))
 
-    def see(self, view: View) -> Iterable[Finding]:
-        answers = self._answers[view.task_type]
+    def look(self, view: View) -> list[tuple[int, str, str | None]]:
+        """Return of each answer its key, as much as is kept, and its opening if it has one."""
         length = self._check.opening_units
+        seen = []
         for turn in view.turns:
-            answers.whole.add(turn.folded_answer)
-            found = turn.answer_units
+            found, opening = turn.answer_units, None
             # What is hardly longer than an opening has none.
             if len(found) >= 2 * length:
-                answers.openings.add(" ".join(found[:length]))
-                if answers.sample.wants(view.draw):
-                    answers.sample.add(view.draw, turn.folded_answer[:KEPT_CHARACTERS])
+                opening = " ".join(found[:length])
+            kept = turn.folded_answer[: SHOWN_CHARACTERS if opening is None else KEPT_CHARACTERS]
+            seen.append((turn.answered.key, kept, opening))
+        return seen
+
+    def take(self, head: Head, seen: list[tuple[int, str, str | None]]) -> Iterable[Finding]:
+        answers = self._answers[head.task_type]
+        for key, kept, opening in seen:
+            answers.whole.add(key, kept)
+            if opening is not None:
+                answers.openings.add(text_key(opening), opening)
+                if answers.sample.wants(head.draw):
+                    answers.sample.add(head.draw, kept)
         return ()
 
     def finish(self) -> Report:

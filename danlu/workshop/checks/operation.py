@@ -16,6 +16,7 @@ from danlu.workshop.checks.configure import find_rules
 from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.own_checks import OwnChecks
 from danlu.workshop.checks.run import run_checks
+from danlu.workshop.execution.executor import HERE, Executor
 from danlu.workshop.store.decision import Decision, Entry, Progress, drop, keep
 
 TAG = "check:"
@@ -31,6 +32,7 @@ class CheckRecords:
         drop: Rules by which a record is dropped; a check's name stands for all of its rules.
         tag: Rules by which a record gets the tag ``check:RULE``.
         context: What checks are told besides.
+        executor: Looks at the records.
 
     Raises:
         DanluError: If a rule is not known, is none of records, or could find nothing for want of a
@@ -44,6 +46,7 @@ class CheckRecords:
     drop: tuple[str, ...] = ()
     tag: tuple[str, ...] = ()
     context: Context = field(default_factory=Context)
+    executor: Executor = HERE
 
     def __post_init__(self) -> None:
         find_rules(self.checks, (*self.drop, *self.tag))
@@ -91,7 +94,14 @@ class CheckRecords:
             if finding.full_rule in wanted:
                 found.setdefault(finding.record_id, {})[finding.full_rule] = finding
 
-        run_checks(records, self.running(), self.context, on_finding=take, progress=progress)
+        run_checks(
+            records,
+            self.running(),
+            self.context,
+            on_finding=take,
+            progress=progress,
+            executor=self.executor,
+        )
         return found
 
 

@@ -14,7 +14,7 @@ from danlu.workshop.checks.check import (
     State,
     Verdict,
 )
-from danlu.workshop.checks.view import View
+from danlu.workshop.checks.view import Head, View
 from danlu.workshop.store.decision import Scalar
 from danlu.workshop.veto import vetoing_tag
 
@@ -50,6 +50,10 @@ class Tally:
     def count(self, task_type: str, applies: bool = True) -> None:
         """Count a record, to which the check applies or does not."""
         self._records[task_type] += applies
+
+    def findings(self, head: Head, hits: Iterable[Hit]) -> list[Finding]:
+        """Make findings of what was found in a record, and count them."""
+        return [self.finding(head.id, head.task_type, head.tags, hit) for hit in hits]
 
     def finding(self, record_id: str, task_type: str, tags: Iterable[str], hit: Hit) -> Finding:
         """Make a finding of a hit, and count it."""
@@ -112,21 +116,27 @@ class PerRecord:
         self._look = look
         self._tally = Tally(check)
 
-    def see(self, view: View) -> list[Finding]:
-        """Look at the next record."""
+    def look(self, view: View) -> tuple[Hit, ...] | None:
+        """Look at a record; None says that the check has no meaning for it."""
         hits = self._look(view)
-        self._tally.count(view.task_type, hits is not None)
-        if not hits:
-            return []
-        first: dict[str, Hit] = {}
-        for hit in hits:
-            first.setdefault(hit.rule, hit)
-        tags = view.record.tags
-        return [self._tally.finding(view.id, view.task_type, tags, hit) for hit in first.values()]
+        return hits if hits is None else first_hits(hits)
+
+    def take(self, head: Head, seen: tuple[Hit, ...] | None) -> Iterable[Finding]:
+        """Count what was found."""
+        self._tally.count(head.task_type, seen is not None)
+        return self._tally.findings(head, seen) if seen else ()
 
     def finish(self) -> Report:
         """Say what the counts say."""
         return Report((), self._tally.verdicts())
+
+
+def first_hits(hits: Iterable[Hit]) -> tuple[Hit, ...]:
+    """Return the first hit of each rule."""
+    first: dict[str, Hit] = {}
+    for hit in hits:
+        first.setdefault(hit.rule, hit)
+    return tuple(first.values())
 
 
 def shown(text: str, start: int = 0, end: int | None = None, around: int = 20) -> str:

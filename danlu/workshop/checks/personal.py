@@ -6,7 +6,7 @@ What is found is never shown whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,8 +30,18 @@ username name yourname your.name email info contact support admin example test s
 hello noreply no-reply someone somebody me you abc xxx hr service customerservice
 """
 _EXAMPLE_NAMES = frozenset(_NAMES.split())
-# Seven digits near one another, which all numbers here have.
+# Seven digits near one another, which a text has that is looked through.
 _DIGITS = re.compile(r"\d(?:[ ()+.-]{0,2}\d){6}")
+_LEAST_DIGITS = 7
+_NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
+# A run of what all numbers here are written in; they begin as it does, or within it.
+_RUN = re.compile(r"[\d(+][\d()+ .-]{5,}")
+_BEHIND = 2
+"""So many characters behind a run may belong to a number, or say that it is none."""
+
+Runs = Sequence[tuple[int, int]]
+"""Where runs begin and end."""
+
 _MOBILE = re.compile(
     r"(?<![\d.=-])(?:\+?86[ -]?)?(1[3-9]\d[ -]?\d{4}[ -]?\d{4})(?![\w=-])", re.ASCII
 )
@@ -177,12 +187,20 @@ def _found(text: str) -> Iterator[tuple[str, Iterator[re.Match[str]]]]:
     """Yield each rule with what it finds, as far as anybody asks."""
     if "@" in text:
         yield "email", _emails(text)
-    if _DIGITS.search(text):
-        yield "id_number", _id_numbers(text)
-        yield "bank_card", _cards(text)
-        yield "phone", _phones(text)
+    if _has_digits(text):
+        runs = [run.span() for run in _RUN.finditer(text)]
+        yield "id_number", _id_numbers(text, runs)
+        yield "bank_card", _cards(text, runs)
+        yield "phone", _phones(text, runs)
     if _has_secret_mark(text):
         yield "secret", _SECRET.finditer(text)
+
+
+def _has_digits(text: str) -> bool:
+    """Whether a text has seven digits near one another."""
+    if text.isascii() and len(text.encode().translate(None, _NO_DIGITS)) < _LEAST_DIGITS:
+        return False
+    return _DIGITS.search(text) is not None
 
 
 def _has_secret_mark(text: str) -> bool:
@@ -206,12 +224,12 @@ def _emails(text: str) -> Iterator[re.Match[str]]:
             yield one
 
 
-def _id_numbers(text: str) -> Iterator[re.Match[str]]:
-    return (one for one in _ID_NUMBER.finditer(text) if id_number_is_right(one[0]))
+def _id_numbers(text: str, runs: Runs) -> Iterator[re.Match[str]]:
+    return (one for one in _within(runs, _ID_NUMBER, text) if id_number_is_right(one[0]))
 
 
-def _cards(text: str) -> Iterator[re.Match[str]]:
-    for one in _CARD.finditer(text):
+def _cards(text: str, runs: Runs) -> Iterator[re.Match[str]]:
+    for one in _within(runs, _CARD, text):
         number = re.sub(r"\D", "", one[0])
         is_card = _ISSUED.fullmatch(number) and not _TEST_CARDS.search(number)
         # An identity number may pass Luhn's test too.
@@ -219,8 +237,14 @@ def _cards(text: str) -> Iterator[re.Match[str]]:
             yield one
 
 
-def _phones(text: str) -> Iterator[re.Match[str]]:
+def _phones(text: str, runs: Runs) -> Iterator[re.Match[str]]:
     for pattern in (_MOBILE, _ABROAD):
-        for one in pattern.finditer(text):
+        for one in _within(runs, pattern, text):
             if not _FICTIONAL.search(one[0]):
                 yield one
+
+
+def _within(runs: Runs, pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """Yield the matches of a pattern in a text, which are looked for in its runs alone."""
+    for start, stop in runs:
+        yield from pattern.finditer(text, start, min(stop + _BEHIND, len(text)))

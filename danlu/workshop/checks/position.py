@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from danlu.workshop.checks.check import Finding, Report, Rule, Running, Verdict, setting
-from danlu.workshop.checks.content import content_set, content_units
+from danlu.workshop.checks.content import content_places, content_set
 from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.per_type import percent, too_few, verdict_of
-from danlu.workshop.checks.view import View
+from danlu.workshop.checks.view import Head, View
 from danlu.workshop.store.decision import Scalar
 
 THIRDS = ("beginning", "middle", "end")
@@ -59,14 +59,16 @@ def key_third(prompt: Sequence[str], answer: Sequence[str], least_shared: int) -
     Returns:
         0, 1 or 2; None if too little is shared, or no third has more than the others.
     """
-    wanted = content_set(answer[:LONGEST_UNITS])
-    shared = [(unit, place) for unit, place in content_units(prompt) if unit in wanted]
-    if len({unit for unit, _ in shared}) < least_shared:
-        return None
+    return _third(prompt, content_set(answer[:LONGEST_UNITS]), least_shared)
+
+
+def _third(prompt: Sequence[str], wanted: frozenset[str], least_shared: int) -> int | None:
     # What stands in one third only points there; what is everywhere (the topic) points nowhere.
-    thirds = defaultdict(set)
-    for unit, place in shared:
+    thirds: defaultdict[str, set[int]] = defaultdict(set)
+    for unit, place in content_places(prompt, wanted):
         thirds[unit].add(3 * place // len(prompt))
+    if len(thirds) < least_shared:
+        return None
     [(first, most), *rest] = Counter(
         next(iter(places)) for places in thirds.values() if len(places) == 1
     ).most_common() or [(0, 0)]
@@ -79,15 +81,20 @@ class _Run:
         self._long: Counter[str] = Counter()
         self._thirds: defaultdict[str, Counter[int]] = defaultdict(Counter)
 
-    def see(self, view: View) -> Iterable[Finding]:
-        self._long[view.task_type] += 0
+    def look(self, view: View) -> tuple[bool, int | None]:
         for turn in view.turns[:1]:
-            prompt = turn.prompt_units
+            prompt, answer = turn.prompt_units, turn.answer_units
             if self._check.least_units <= len(prompt) <= LONGEST_UNITS:
-                self._long[view.task_type] += 1
-                third = key_third(prompt, turn.answer_units, self._check.least_shared)
-                if third is not None:
-                    self._thirds[view.task_type][third] += 1
+                is_whole = len(answer) <= LONGEST_UNITS
+                wanted = turn.answered.content if is_whole else content_set(answer[:LONGEST_UNITS])
+                return True, _third(prompt, wanted, self._check.least_shared)
+        return False, None
+
+    def take(self, head: Head, seen: tuple[bool, int | None]) -> Iterable[Finding]:
+        is_long, third = seen
+        self._long[head.task_type] += is_long
+        if third is not None:
+            self._thirds[head.task_type][third] += 1
         return ()
 
     def finish(self) -> Report:

@@ -11,8 +11,9 @@ from typing import ClassVar
 from danlu.workshop.checks.check import Finding, Report, Rule, Running, Verdict, setting
 from danlu.workshop.checks.content import content_set
 from danlu.workshop.checks.context import Context
+from danlu.workshop.checks.counting import text_key
 from danlu.workshop.checks.per_type import percent, too_few, verdict_of
-from danlu.workshop.checks.view import View
+from danlu.workshop.checks.view import Head, View
 from danlu.workshop.likeness.text import units
 from danlu.workshop.store.decision import Scalar
 
@@ -57,8 +58,8 @@ def system_matters(view: View) -> bool:
     taken: frozenset[str] = frozenset()
     asked: frozenset[str] = frozenset()
     for turn in view.turns:
-        taken |= content_set(turn.answer_units)
-        asked |= content_set(turn.prompt_units)
+        taken |= turn.answered.content
+        asked |= turn.asked.content
     return not (own & taken) <= asked
 
 
@@ -75,13 +76,19 @@ class _Run:
         self._matters: Counter[str] = Counter()
         self._prompts: defaultdict[str, set[int]] = defaultdict(set)
 
-    def see(self, view: View) -> Iterable[Finding]:
-        task_type = view.task_type
+    def look(self, view: View) -> tuple[int, bool] | None:
+        if not (view.system and view.turns):
+            return None
+        return text_key(view.folded_system), system_matters(view)
+
+    def take(self, head: Head, seen: tuple[int, bool] | None) -> Iterable[Finding]:
+        task_type = head.task_type
         self._records[task_type] += 1
-        if view.system and view.turns:
+        if seen is not None:
+            key, matters = seen
             self._with[task_type] += 1
-            self._prompts[task_type].add(hash(view.folded_system))
-            self._matters[task_type] += system_matters(view)
+            self._prompts[task_type].add(key)
+            self._matters[task_type] += matters
         return ()
 
     def finish(self) -> Report:

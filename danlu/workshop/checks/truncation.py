@@ -14,7 +14,7 @@ from danlu.sequences.lengths import describe_fit, fit_lengths
 from danlu.workshop.checks.check import Finding, Report, Rule, Running, Verdict
 from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.per_record import Hit, Tally
-from danlu.workshop.checks.view import View
+from danlu.workshop.checks.view import Head, View
 
 WITHOUT_TOKENIZER = (
     "Name a model (--model) to count its tokens: characters say too little about them."
@@ -68,20 +68,24 @@ class _Run:
         self._task_types: dict[str, None] = {}
         self._longest: defaultdict[str, int] = defaultdict(int)
 
-    def see(self, view: View) -> Iterable[Finding]:
-        self._task_types[view.task_type] = None
+    def look(self, view: View) -> tuple[int, int] | None:
+        if not view.lengths:
+            return None
+        longest = max(view.lengths, key=lambda one: one.prompt + one.completion)
+        return longest.prompt, longest.completion
+
+    def take(self, head: Head, seen: tuple[int, int] | None) -> Iterable[Finding]:
+        self._task_types[head.task_type] = None
         if not self._has_tokenizer:
             return ()
-        self._tally.count(view.task_type, bool(view.lengths))
-        if not view.lengths:
+        self._tally.count(head.task_type, seen is not None)
+        if seen is None:
             return ()
-        longest = max(view.lengths, key=lambda one: one.prompt + one.completion)
-        tokens = longest.prompt + longest.completion
-        self._longest[view.task_type] = max(self._longest[view.task_type], tokens)
+        tokens = sum(seen)
+        self._longest[head.task_type] = max(self._longest[head.task_type], tokens)
         if tokens <= self._settings.max_length:
             return ()
-        hit = self._hit(longest.prompt, longest.completion)
-        return [self._tally.finding(view.id, view.task_type, view.record.tags, hit)]
+        return self._tally.findings(head, [self._hit(*seen)])
 
     def _hit(self, prompt: int, completion: int) -> Hit:
         fit = fit_lengths(np.array([prompt]), np.array([completion]), self._settings)

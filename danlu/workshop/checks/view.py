@@ -11,6 +11,8 @@ from danlu.records import Record, Response
 from danlu.records.record import TEXT_ROLE
 from danlu.sequences.answers import verdicts
 from danlu.sequences.branch import DOWN
+from danlu.workshop.checks.content import content_set
+from danlu.workshop.checks.counting import text_key
 from danlu.workshop.likeness.text import fold, units
 
 SYSTEM_ROLES = ("system", "developer")
@@ -32,41 +34,95 @@ class Lengths(NamedTuple):
     weight: float
 
 
+class Text:
+    """A text, and what is made of it: each once, when it is first asked for.
+
+    Attributes:
+        plain: The text.
+    """
+
+    def __init__(self, plain: str) -> None:
+        self.plain = plain
+
+    @cached_property
+    def folded(self) -> str:
+        """The text, folded."""
+        return fold(self.plain)
+
+    @cached_property
+    def units(self) -> list[str]:
+        """The units of the folded text."""
+        return units(self.folded)
+
+    @cached_property
+    def content(self) -> frozenset[str]:
+        """Those of its units that carry content."""
+        return content_set(self.units)
+
+    @cached_property
+    def key(self) -> int:
+        """Stands for the folded text where equal ones are looked for."""
+        return text_key(self.folded)
+
+
+_NO_TEXT = Text("")
+
+
 class Turn:
     """An answer to be learned, and what it answers.
 
     Attributes:
         index: Of the answer among the messages; their number for a response.
-        prompt: The last message of the user before it; of another role where there is none.
-        answer: Its text.
+        asked: The last message of the user before it; of another role where there is none.
+        answered: The answer.
+        prompt: The text of the former.
+        answer: The text of the latter.
         weight: Of the message in the loss.
     """
 
-    def __init__(self, index: int, prompt: str, answer: str, weight: float = 1.0) -> None:
+    def __init__(self, index: int, asked: Text, answered: Text, weight: float = 1.0) -> None:
         self.index = index
-        self.prompt = prompt
-        self.answer = answer
+        self.asked = asked
+        self.answered = answered
+        self.prompt = asked.plain
+        self.answer = answered.plain
         self.weight = weight
 
-    @cached_property
+    @property
     def folded_prompt(self) -> str:
         """The prompt, folded."""
-        return fold(self.prompt)
+        return self.asked.folded
 
-    @cached_property
+    @property
     def folded_answer(self) -> str:
         """The answer, folded."""
-        return fold(self.answer)
+        return self.answered.folded
 
-    @cached_property
+    @property
     def prompt_units(self) -> list[str]:
         """The units of the folded prompt."""
-        return units(self.folded_prompt)
+        return self.asked.units
 
-    @cached_property
+    @property
     def answer_units(self) -> list[str]:
         """The units of the folded answer."""
-        return units(self.folded_answer)
+        return self.answered.units
+
+
+class Head(NamedTuple):
+    """What is kept of a record when its text is done with.
+
+    Attributes:
+        id: Of the record.
+        task_type: Of the record.
+        tags: Of the record.
+        draw: A number that depends on the seed and the id alone, from 0 to 2**64 - 1.
+    """
+
+    id: str
+    task_type: str
+    tags: tuple[str, ...]
+    draw: int
 
 
 class View:
@@ -90,6 +146,22 @@ class View:
             self.texts += [response.content for response in record.responses]
         self.lengths = lengths
         self.seed = seed
+
+    @cached_property
+    def head(self) -> Head:
+        """What is kept of the record when its text is done with."""
+        return Head(self.id, self.task_type, self.record.tags, self.draw)
+
+    @cached_property
+    def _made(self) -> dict[int, Text]:
+        return {}
+
+    def text(self, index: int) -> Text:
+        """Return a message or response, the same object each time."""
+        found = self._made.get(index)
+        if found is None:
+            found = self._made[index] = Text(self.texts[index])
+        return found
 
     @cached_property
     def whole(self) -> str:
@@ -122,19 +194,19 @@ class View:
     def turns(self) -> list[Turn]:
         """The answers to be learned: of weight above 0 and not empty; of responses the best."""
         found = []
-        prompt = ""
+        prompt = _NO_TEXT
         asked = False
         for index, message in enumerate(self.record.messages):
             if message.role == "assistant":
                 if message.content and message.weight > 0 and message.content.strip():
-                    found.append(Turn(index, prompt, message.content, message.weight))
+                    found.append(Turn(index, prompt, self.text(index), message.weight))
             elif message.role == "user":
-                prompt, asked = message.content or "", True
+                prompt, asked = self.text(index), True
             elif not asked and message.role not in SYSTEM_ROLES and message.role != TEXT_ROLE:
-                prompt = message.content or ""
+                prompt = self.text(index)
         if self.record.responses and (best := best_response(self.record.responses)) is not None:
-            number, answer = best
-            found.append(Turn(len(self.record.messages) + number, prompt, answer.content))
+            index = len(self.record.messages) + best
+            found.append(Turn(index, prompt, self.text(index)))
         return found
 
     @cached_property
@@ -156,12 +228,12 @@ class View:
         return int.from_bytes(digest, "big")
 
 
-def best_response(responses: Sequence[Response]) -> tuple[int, Response] | None:
+def best_response(responses: Sequence[Response]) -> int | None:
     """Return which response is to be learned from; None if all are bad or unjudged.
 
     Example:
         >>> best_response([Response("a", rank=2), Response("b", rank=1)])
-        (1, Response(content='b', rank=1, score=None, label=None))
+        1
         >>> best_response([Response("a", label=False)])
     """
     judged = [
@@ -169,7 +241,4 @@ def best_response(responses: Sequence[Response]) -> tuple[int, Response] | None:
         for number, one in enumerate(verdicts(responses))
         if one.rank > 0 and one.label != DOWN
     ]
-    if not judged:
-        return None
-    number = min(judged)[1]
-    return number, responses[number]
+    return min(judged)[1] if judged else None

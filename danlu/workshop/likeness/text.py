@@ -22,14 +22,21 @@ _UNIT = regex.compile(rf"[{_UNSPACED}]|[[\w\p{{M}}]--[{_UNSPACED}]]+", regex.VER
 _SPACE = regex.compile(r"\s+")
 
 # The same units by the standard library, several times faster, for text that holds nothing else
-# than ASCII, common Chinese characters and their punctuation.
+# than Latin letters, common Chinese characters and their punctuation.
 _SEPARATOR = re.compile("[\x1c-\x1f]")  # space to Python, and to nobody else
-_ASCII_UNIT = re.compile(r"[A-Za-z0-9_]+")
-_PLAIN = re.compile(
-    "[\x00-\x7f\u2010-\u2027\u2030-\u203e\u3000-\u3004\u3008-\u3020\u4e00-\u9fff"
-    "\uff01-\uff0f\uff1a-\uff20]*"
+_ASCII_SPACED = "".join(
+    character if character.isalnum() or character == "_" else " "
+    for character in map(chr, range(128))
 )
-_PLAIN_UNIT = re.compile("[\u4e00-\u9fff]|[A-Za-z0-9_]+")
+_PLAIN = re.compile(
+    "[\x00-\x7f\xa1-\xa9\xab-\xb1\xb4\xb6-\xb8\xbb\xbf-\u024f\u2010-\u2027\u2030-\u203e\u3000-\u3004"
+    "\u3008-\u3020\u4e00-\u9fff\uff01-\uff0f\uff1a-\uff20]*"
+)
+_PLAIN_RUN = re.compile("[\u4e00-\u9fff]+|[A-Za-z0-9_\xc0-\xd6\xd8-\xf6\xf8-\u024f]+")
+# What Chinese text has of forms that NFKC changes, as a rule; nearly all text has no others.
+_WIDE_MARKS = tuple(
+    (mark, unicodedata.normalize("NFKC", mark)) for mark in "\u3000，！？：；（）％～／＋－＝＂＇…"
+)
 
 
 def fold(text: str) -> str:
@@ -43,11 +50,28 @@ def fold(text: str) -> str:
     """
     if text.isascii() and not _SEPARATOR.search(text):
         return " ".join(text.lower().split())
-    text = unicodedata.normalize("NFKC", text).casefold()
+    text = _nfkc(text).casefold()
     if _HAN.search(text):
         text = _simplifier().convert(text)
-    spaced: str = _SPACE.sub(" ", text)
-    return spaced.strip()
+    if _SEPARATOR.search(text):
+        spaced: str = _SPACE.sub(" ", text)
+        return spaced.strip()
+    return " ".join(text.split())
+
+
+def _nfkc(text: str) -> str:
+    """Return NFKC of a text: by exchanging common marks one by one where that is all it takes.
+
+    What is in normal form after parts were decomposed is the normal form of the whole.
+    """
+    if unicodedata.is_normalized("NFKC", text):
+        return text
+    changed = text
+    for wide, narrow in _WIDE_MARKS:
+        changed = changed.replace(wide, narrow)
+    if unicodedata.is_normalized("NFKC", changed):
+        return changed
+    return unicodedata.normalize("NFKC", text)
 
 
 def units(text: str) -> list[str]:
@@ -60,10 +84,15 @@ def units(text: str) -> list[str]:
         ['用', 'Python', '3', '写', '排', '序', 'don', 't', 'panic']
     """
     if text.isascii():
-        return _ASCII_UNIT.findall(text)
-    if _PLAIN.fullmatch(text):
-        return _PLAIN_UNIT.findall(text)
-    found: list[str] = _UNIT.findall(text)
+        return text.translate(_ASCII_SPACED).split()
+    if not _PLAIN.fullmatch(text):
+        return list(_UNIT.findall(text))
+    found: list[str] = []
+    for run in _PLAIN_RUN.findall(text):
+        if run[0] < "\u4e00":
+            found.append(run)
+        else:
+            found += run
     return found
 
 

@@ -79,6 +79,11 @@ class Dedup:
         if self.near is not None:
             check_limit(self.near)
 
+    @property
+    def decides_by_task_type(self) -> bool:
+        """Whether records of other task types have no say in what becomes of one."""
+        return not self.across
+
     def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:
         """Say of every record whether it is kept."""
         records = list(records)

@@ -12,7 +12,7 @@ from danlu.errors import RecordError, StoreError
 from danlu.records import Reading, Record, Source, fingerprint, read_records
 from danlu.records.reading import OnBadRecord
 from danlu.records.record import UNLABELLED
-from danlu.records.source import HUB_PREFIX, expand
+from danlu.records.source import HUB_PREFIX, called, expand
 from danlu.workshop.store.decision import Decision, Progress, edit, keep
 from danlu.workshop.store.manifest import FileFormat, InputFile
 from danlu.workshop.store.store import Material, Store, no_progress
@@ -119,12 +119,12 @@ def import_files(
         records=records,
         count=None,
         identity=[
-            [[source.path, source.format, source.split] for source in sources],
-            [file.name for file in files],
+            [[called(source.path), source.format, source.split] for source in sources],
+            [called(file.name) for file in files],
             fingerprint(sources),
         ],
         files=[
-            InputFile(name=name, bytes=None if stat is None else stat[0])
+            InputFile(name=called(name), bytes=None if stat is None else stat[0])
             for name, stat in before.items()
         ],
         sources=sources,

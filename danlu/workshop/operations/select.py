@@ -80,6 +80,14 @@ class Select:
                     f"the count is {count}; it must be at least 0.", where=named or None
                 )
 
+    @property
+    def decides_by_task_type(self) -> bool:
+        """Whether records of other task types have no say in what becomes of one.
+
+        Counts are held against all task types that there are.
+        """
+        return not self.counts
+
     def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:
         """Say of every record whether it is kept."""
         records = list(records)

@@ -12,11 +12,13 @@ from typing import ClassVar, Literal
 from danlu.errors import DanluError
 from danlu.generation.interface import Sampling
 from danlu.records import Message, Record
+from danlu.workshop.checks.own_checks import OwnCheck
 from danlu.workshop.likeness.text import fold
 from danlu.workshop.produce.common import (
     Asking,
     Shots,
     answer_message,
+    asked_in,
     is_answered,
     prompt_of,
     turns,
@@ -31,7 +33,7 @@ from danlu.workshop.produce.expectation import (
 from danlu.workshop.produce.prompts import Language, Prompts, language_of
 from danlu.workshop.produce.request import Reply, Request, Unanswered
 from danlu.workshop.store.decision import Decision, Entry, Progress, drop, keep
-from danlu.workshop.taxonomy import Skill, Taxonomy
+from danlu.workshop.taxonomy import Taxonomy
 
 Choose = Literal["first", "majority", "judge"]
 
@@ -83,9 +85,11 @@ class Answers:
         again: Answer anew what is answered.
         prompts: How it is asked.
         seed: Of the draws of examples.
+        own: A user's functions; each is called with the record as answered, and says what is wrong
+            with it.
 
     Raises:
-        DanluError: If a setting is out of range.
+        DanluError: If a setting is out of range; later, if a function of ``own`` fails.
     """
 
     name: ClassVar[str] = "answer"
@@ -106,6 +110,7 @@ class Answers:
     again: bool = False
     prompts: Prompts = field(default_factory=Prompts)
     seed: int = 0
+    own: tuple[OwnCheck, ...] = ()
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.shots < 0 or self.reasks < 0:
@@ -134,9 +139,7 @@ class Answers:
     # Asking ------------------------------------------------------------------------------
 
     def _attempt(self, record: Record, sample: int, shots: Shots) -> _Attempt:
-        asked = list(record.messages)
-        while asked and asked[-1].role == "assistant":
-            asked.pop()
+        asked = asked_in(record)
         if not any(message.role == "user" for message in asked):
             raise DanluError(
                 "the record asks nothing: it has no message of the user.",
@@ -144,8 +147,8 @@ class Answers:
             )
         prompt = prompt_of(record)
         language = language_of(prompt)
-        expectations = self._expectations(record)
-        skill = self._skill(record)
+        expectations = expectations_of(record, self.taxonomy, self.checks)
+        skill = self.taxonomy.skills.get(record.task_type) if self.taxonomy else None
         system = "\n\n".join(m.content or "" for m in asked if m.role == "system")
         key = f"{self.seed}/{record.id}"
         head = self.prompts.render(
@@ -169,19 +172,6 @@ class Answers:
                 return name
         return "answer"
 
-    def _skill(self, record: Record) -> Skill | None:
-        return self.taxonomy.skills.get(record.task_type) if self.taxonomy else None
-
-    def _expectations(self, record: Record) -> tuple[Expectation, ...]:
-        found = [expectation_of(row) for row in record.meta.get("expectations", ())]
-        for pattern, expectations in self.checks.items():
-            if fnmatchcase(record.task_type, pattern):
-                found += expectations
-        skill = self._skill(record)
-        if skill and skill.closed_labels:
-            found.append(Expectation("one_of", skill.closed_labels))
-        return tuple(dict.fromkeys(found))
-
     def _answered(self, attempts: list[_Attempt]) -> list[_Attempt]:
         """Ask, check, and ask again what is wrong."""
         open_ = attempts
@@ -193,7 +183,7 @@ class Answers:
                 if isinstance(outcome, Unanswered):
                     attempt.problem = outcome.reason
                     continue
-                attempt.problem = problem_of(outcome, attempt.expectations, attempt.language) or ""
+                attempt.problem = self._problem(attempt, outcome)
                 if not attempt.problem:
                     attempt.reply = outcome
                 elif left:
@@ -203,6 +193,14 @@ class Answers:
             if not open_:
                 break
         return attempts
+
+    def _problem(self, attempt: _Attempt, reply: Reply) -> str:
+        """Say what is wrong with an answer; empty if nothing is."""
+        if problem := problem_of(reply, attempt.expectations, attempt.language):
+            return problem
+        answered = _with_answer(attempt.record, reply)
+        said = [problem for one in self.own if (problem := one.problem(answered)) is not None]
+        return said[0] if said else ""
 
     def _complain(self, attempt: _Attempt, reply: Reply) -> None:
         again = self.prompts.render("reask", attempt.language, problem=attempt.problem)
@@ -278,17 +276,34 @@ class Answers:
             how |= {"choose": self.choose, "share": round(share, 4)}
         if chosen.reasks:
             how["reasks"] = chosen.reasks
-        asked = list(record.messages)
-        while asked[-1].role == "assistant":
-            asked.pop()
-        answered = replace(
-            record,
-            messages=(*asked, answer_message(chosen.reply)),
-            meta=with_meta(record.meta, how),
-        )
+        answered = replace(_with_answer(record, chosen.reply), meta=with_meta(record.meta, how))
         detail = f"{len(good)} of {len(attempts)} samples are usable"
         entry = Entry(record.id, record.task_type, "edited", self.name, round(share, 4))
         return Decision(answered, replace(entry, detail=detail if self.samples > 1 else ""))
+
+
+def expectations_of(
+    record: Record,
+    taxonomy: Taxonomy | None = None,
+    checks: Mapping[str, tuple[Expectation, ...]] | None = None,
+) -> tuple[Expectation, ...]:
+    """Return what an answer to a record must be.
+
+    As the record's ``meta["expectations"]`` say, the checks whose pattern its task type fits, and
+    the taxonomy's closed labels.
+    """
+    found = [expectation_of(row) for row in record.meta.get("expectations", ())]
+    for pattern, expectations in (checks or {}).items():
+        if fnmatchcase(record.task_type, pattern):
+            found += expectations
+    skill = taxonomy.skills.get(record.task_type) if taxonomy else None
+    if skill and skill.closed_labels:
+        found.append(Expectation("one_of", skill.closed_labels))
+    return tuple(dict.fromkeys(found))
+
+
+def _with_answer(record: Record, reply: Reply) -> Record:
+    return replace(record, messages=(*asked_in(record), answer_message(reply)))
 
 
 def problem_of(

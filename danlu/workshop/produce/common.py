@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from danlu.records import Message, Record, content_id
+from danlu.records import Message, Record, Response, content_id
 from danlu.records.formats.format import Parts
 from danlu.records.ids import parts_id
 from danlu.workshop.produce.request import Reply, Request, Unanswered
-from danlu.workshop.store.decision import Scalar
+from danlu.workshop.store.decision import Decision, Scalar
 
 REASONING = "reasoning_content"
 MADE = "made"
@@ -130,6 +130,14 @@ def is_answered(record: Record) -> bool:
     return last.role == "assistant" and bool(last.content)
 
 
+def asked_in(record: Record) -> list[Message]:
+    """Return a conversation without the answers that it ends with."""
+    messages = list(record.messages)
+    while messages and messages[-1].role == "assistant":
+        messages.pop()
+    return messages
+
+
 def prompt_of(record: Record) -> str:
     """Return the last thing that the user says."""
     asked = [message.content or "" for message in record.messages if message.role == "user"]
@@ -161,15 +169,45 @@ def made_record(
     *,
     tags: Sequence[str] = (),
     expectations: Sequence[Mapping[str, Any]] = (),
+    responses: Sequence[Response] = (),
+    columns: Mapping[str, Any] | None = None,
 ) -> Record:
-    """Return a new record, named by its content and by what made it."""
-    meta: dict[str, Any] = {MADE: {"by": maker, **how}}
+    """Return a new record, named by its content and by what made it.
+
+    Args:
+        task_type: Its task type.
+        messages: The conversation.
+        maker: What makes it.
+        how: How, kept in ``meta["made"]``; ``from`` is the id of what it was made from.
+        tags: Its tags.
+        expectations: What code can expect of an answer.
+        responses: Answers to compare.
+        columns: What else is part of what it says, as a label; kept in ``meta``.
+    """
+    columns = dict(columns or {})
+    meta: dict[str, Any] = {**columns, MADE: {"by": maker, **how}}
     if expectations:
         meta["expectations"] = [dict(one) for one in expectations]
-    name = content_id([parts_id(Parts(tuple(messages))), maker, how.get("from")])
+    parts = Parts(tuple(messages), responses=tuple(responses))
+    name = content_id([parts_id(parts), maker, how.get("from"), *([columns] if columns else [])])
     return Record(
-        name, task_type, tuple(messages), tags=tuple(tags), source=f"made:{maker}", meta=meta
+        name,
+        task_type,
+        parts.messages,
+        responses=parts.responses,
+        tags=tuple(tags),
+        source=f"made:{maker}",
+        meta=meta,
     )
+
+
+def once(given: Sequence[Record], made: Iterable[Decision]) -> Iterator[Decision]:
+    """Leave out what has the id of a record that is there: the same was made, or given, before."""
+    ids = {record.id for record in given}
+    for decision in made:
+        if decision.entry.id not in ids:
+            ids.add(decision.entry.id)
+            yield decision
 
 
 def with_meta(meta: Mapping[str, Any], how: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from danlu.workshop.produce.faults import (
     UnansweredError,
 )
 from danlu.workshop.produce.model import Model
+from danlu.workshop.produce.own_loop import OwnLoop
 from danlu.workshop.produce.pace import Pace, Pacing, estimate_tokens
 from danlu.workshop.produce.request import Reply, Request, Unanswered, identity_of, key_of
 
@@ -57,6 +58,8 @@ class Status:
 
 
 Tell = Callable[[Status], None]
+Hear = Callable[[int, Reply | Unanswered, bool], None]
+"""Told a request's place, what became of it, and whether the cache knew that."""
 
 
 class _Asked(NamedTuple):
@@ -109,7 +112,7 @@ class Engine:
         self._answered = 0
         self._chance = chance or random.Random()
         self._pace = Pace(self.pacing)
-        self._runner: asyncio.Runner | None = None
+        self._loop: OwnLoop | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -131,10 +134,17 @@ class Engine:
         parameters = self.model.parameters(request.sampling, request.seed)
         return identity_of(request, self.model.name, parameters)
 
-    def ask(self, requests: Sequence[Request]) -> list[Reply | Unanswered]:
+    def ask(
+        self, requests: Sequence[Request], *, hear: Hear | None = None
+    ) -> list[Reply | Unanswered]:
         """Return what became of each request, in their order, whenever the answers came.
 
-        Equal requests are asked once.
+        Equal requests are asked once. Where an event loop is running, as in a notebook, the asking
+        is done in a thread beside it.
+
+        Args:
+            requests: What is wanted.
+            hear: Told of each as soon as it is known.
 
         Raises:
             BudgetError: If the budget does not suffice. What was under way has been waited for.
@@ -143,17 +153,17 @@ class Engine:
             CacheError: If an answer cannot be kept.
         """
         asked = [self._asked(request) for request in requests]
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        found = self._runner.run(_Call(self, asked).run())
+        if self._loop is None:
+            self._loop = OwnLoop()
+        found = self._loop.run(_Call(self, asked, hear).run())
         return [found[one.key] for one in asked]
 
     def close(self) -> None:
         """Close the model's connections."""
-        if self._runner is not None:
-            self._runner.run(self.model.close())
-            self._runner.close()
-            self._runner = None
+        if self._loop is not None:
+            self._loop.run(self.model.close())
+            self._loop.close()
+            self._loop = None
 
     # What a call does to the engine ------------------------------------------------------
 
@@ -216,8 +226,12 @@ class Engine:
 class _Call:
     """One call of ``Engine.ask``."""
 
-    def __init__(self, engine: Engine, asked: Sequence[_Asked]) -> None:
+    def __init__(self, engine: Engine, asked: Sequence[_Asked], hear: Hear | None = None) -> None:
         self._engine = engine
+        self._hear = hear
+        self._places: dict[str, list[int]] = {}
+        for place, one in enumerate(asked):
+            self._places.setdefault(one.key, []).append(place)
         self._found: dict[str, Reply | Unanswered] = {}
         self._waiting: dict[str, _Asked] = {}
         self._failed_in_a_row = 0
@@ -231,6 +245,7 @@ class _Call:
                 self._waiting[one.key] = one
             else:
                 self._found[one.key] = known
+                self._told_of(one.key, known, known=True)
         self._cached = len(self._found)
 
     async def run(self) -> dict[str, Reply | Unanswered]:
@@ -283,6 +298,7 @@ class _Call:
 
     def _done(self, one: _Asked, outcome: Reply | Unanswered) -> None:
         self._found[one.key] = outcome
+        self._told_of(one.key, outcome, known=False)
         self._tell()
         if isinstance(outcome, Reply):
             self._failed_in_a_row = 0
@@ -306,6 +322,11 @@ class _Call:
                         "of answers."
                     )
                 )
+
+    def _told_of(self, key: str, outcome: Reply | Unanswered, *, known: bool) -> None:
+        if self._hear is not None:
+            for place in self._places[key]:
+                self._hear(place, outcome, known)
 
     def _end(self, fault: DanluError) -> None:
         """Begin nothing more; the first fault is the one that is told."""

@@ -15,6 +15,7 @@ import regex
 
 from danlu.errors import DanluError, did_you_mean
 from danlu.workshop.likeness.text import fold, units
+from danlu.workshop.produce import measures
 from danlu.workshop.produce.prompts import Language, language_of
 
 _SPACE = regex.compile(r"\s+")
@@ -171,6 +172,12 @@ KINDS: Mapping[str, Kind] = {
         "not contain “{value}”.",
         "不含“{value}”。",
     ),
+    "starts_with": Kind(
+        _plain,
+        lambda found, wanted: found.lstrip().startswith(wanted),
+        "begin with “{value}”.",
+        "以“{value}”开头。",
+    ),
     "ends_with": Kind(
         _plain,
         lambda found, wanted: found.rstrip().endswith(wanted),
@@ -185,6 +192,36 @@ KINDS: Mapping[str, Kind] = {
     ),
     "language": Kind(
         language_of, _equal, "be written in the language {value}.", "用语言 {value} 书写。"
+    ),
+    "mentions": Kind(
+        _plain, measures.mentions_all, "name “{value}”, each whole.", "完整地说出“{value}”。"
+    ),
+    "mentions_none": Kind(
+        _plain, measures.mentions_none, "name nothing of “{value}”.", "不提“{value}”。"
+    ),
+    "declines": Kind(
+        measures.declines,
+        _equal,
+        "say that it does not know ({value}).",
+        "说明自己不知道（{value}）。",
+    ),
+    "names_conflict": Kind(
+        measures.names_conflict,
+        _equal,
+        "say that its sources contradict one another ({value}).",
+        "指出资料互相矛盾（{value}）。",
+    ),
+    "admits_failure": Kind(
+        measures.admits_failure,
+        _equal,
+        "say that something failed ({value}).",
+        "说明出了问题（{value}）。",
+    ),
+    "calls": Kind(
+        measures.calls_in,
+        measures.same_calls,
+        "call these tools and no others: [{value}].",
+        "调用且只调用这些工具：[{value}]。",
     ),
 }
 
@@ -215,6 +252,11 @@ class Expectation:
                 regex.compile(str(self.value))
             except regex.error as error:
                 raise DanluError(f"{self.value!r} is no pattern: {error}.") from error
+        if self.kind == "calls":
+            try:
+                measures.same_calls([], self.value if isinstance(self.value, tuple) else "")
+            except ValueError as error:
+                raise DanluError(f"{self.value!r} are no calls: {error}.") from error
 
     def problem(self, answer: str, language: Language = "en") -> str | None:
         """Say what is wrong with an answer; None if nothing is.

@@ -48,12 +48,14 @@ class Prompts:
     Args:
         folder: One's own; a file there takes the place of the shipped one of the same name. None is
             none.
+        shipped: Folder of the prompts that come with Danlu.
 
     Raises:
         PromptError: If the folder is not there.
     """
 
-    def __init__(self, folder: Path | str | None = None) -> None:
+    def __init__(self, folder: Path | str | None = None, *, shipped: Path = SHIPPED) -> None:
+        self.shipped = shipped
         self.folder = None if folder is None else Path(folder)
         if self.folder is not None and not self.folder.is_dir():
             raise PromptError("there is no such folder of prompts.", where=str(folder))
@@ -80,7 +82,7 @@ class Prompts:
             raise PromptError("the file has no phrasing.", where=str(self._path(name, language)))
         return found
 
-    def render(self, name: str, language: Language, **values: Any) -> tuple[Message, ...]:
+    def render(self, name: str, language: Language, /, **values: Any) -> tuple[Message, ...]:
         """Return the messages of a prompt.
 
         Raises:
@@ -95,7 +97,7 @@ class Prompts:
                 messages.append(Message(role, text))
         return tuple(messages)
 
-    def phrase(self, text: str, where: str, **values: Any) -> str:
+    def phrase(self, text: str, where: str, /, **values: Any) -> str:
         """Fill one phrasing."""
         return self._fill(text, Path(where), values)
 
@@ -124,7 +126,7 @@ class Prompts:
     @cached_property
     def _files(self) -> dict[str, Path]:
         found = {}
-        for root in [SHIPPED, self.folder] if self.folder else [SHIPPED]:
+        for root in [self.shipped, self.folder] if self.folder else [self.shipped]:
             for path in sorted(root.rglob(f"*{SUFFIX}")):
                 name = path.relative_to(root).as_posix().removesuffix(SUFFIX)
                 if name.partition("/")[0] in LANGUAGES:

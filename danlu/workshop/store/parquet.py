@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from danlu.errors import StoreError
 from danlu.records import Record
 from danlu.records.lines import record_of
+from danlu.workshop.execution.blocks import damaged
 
 BATCH_ROWS = 4096
 TEXTS = ("id", "task_type", "source")
@@ -69,8 +71,8 @@ class ParquetRecords:
             self._rows = []
 
 
-def read_parquet(path: Path) -> Iterator[Record]:
-    """Stream the records of a file that ``ParquetRecords`` wrote.
+def read_parquet(path: Path, row_groups: list[int] | None = None) -> Iterator[Record]:
+    """Stream the records of a file that ``ParquetRecords`` wrote, of all row groups or some.
 
     Raises:
         StoreError: If pyarrow is not installed.
@@ -85,11 +87,39 @@ def read_parquet(path: Path) -> Iterator[Record]:
         ) from error
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=row_groups):
                 for row in batch.to_pylist():
                     yield record_of(_row(row))
     except (pa.ArrowException, KeyError, TypeError) as error:
         raise ValueError(f"not records of Danlu as Parquet ({error})") from error
+
+
+def row_groups(path: Path) -> Iterator[RowGroup]:
+    """Return the blocks of a file that ``ParquetRecords`` wrote."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        for number in range(file.metadata.num_row_groups):
+            yield RowGroup(path, number)
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """The records of a row group."""
+
+    path: Path
+    number: int
+
+    def records(self) -> Iterator[Record]:
+        """Read them.
+
+        Raises:
+            StoreError: If pyarrow is not installed, or the file is not as it was written.
+        """
+        try:
+            yield from read_parquet(self.path, [self.number])
+        except ValueError as error:
+            raise damaged(str(error), self.path) from error
 
 
 def _row(columns: dict[str, str | None]) -> dict[str, Any]:

@@ -29,6 +29,9 @@ from typing import TYPE_CHECKING, Any
 from danlu import __version__
 from danlu.errors import StoreError, nearest
 from danlu.records import Record, Source
+from danlu.workshop.execution.blocks import Block
+from danlu.workshop.execution.executor import HERE, Executor
+from danlu.workshop.execution.shards import Shards, decides_by_task_type
 from danlu.workshop.store.decision import Operation, Progress
 from danlu.workshop.store.manifest import (
     LAYOUT,
@@ -41,7 +44,7 @@ from danlu.workshop.store.manifest import (
 from danlu.workshop.store.names import PREFIX, VERSION_ID, Names, Pointing, check_name, pointed_to
 from danlu.workshop.store.settings import settings_of
 from danlu.workshop.store.version import MANIFEST, REJECTED, Version
-from danlu.workshop.store.watch import Watched
+from danlu.workshop.store.watch import REPORT_EVERY, Watched
 from danlu.workshop.store.writer import VersionWriter
 
 if TYPE_CHECKING:
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = "datasets"
 STORE_VARIABLE = "DANLU_DATASETS"
-_BUILDING = ".building-"
+_BUILDING, _REMOVING = ".building-", ".removing-"
 
 
 def no_progress(stage: str, done: int, total: int | None) -> None:
@@ -71,6 +74,7 @@ class Material:
         file_format: Of the version that is made.
         rejected: Says, when all is read, how many rows were no records.
         check: Called when all is read, and raises if it was not what ``identity`` stands for.
+        blocks: The same records in blocks, where they can be read so.
     """
 
     records: Callable[[Path], Iterator[Record]]
@@ -83,6 +87,7 @@ class Material:
     file_format: FileFormat = "jsonl"
     rejected: Callable[[], int] = field(default=lambda: 0)
     check: Callable[[], None] = field(default=lambda: None)
+    blocks: Callable[[], Iterator[Block]] | None = None
 
 
 class Store:
@@ -91,12 +96,14 @@ class Store:
     Args:
         path: The folder; None is ``$DANLU_DATASETS``, or ``datasets`` in the working directory. It
             need not exist.
+        executor: Where operations are done that can be done elsewhere; the versions are the same.
 
     Raises:
         StoreError: If something is there that is no folder.
     """
 
-    def __init__(self, path: Path | str | None = None) -> None:
+    def __init__(self, path: Path | str | None = None, executor: Executor = HERE) -> None:
+        self.executor = executor
         self.path = Path(path or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
         if self.path.exists() and not self.path.is_dir():
             raise StoreError("is a file; datasets are kept in a folder.", where=str(self.path))
@@ -173,6 +180,7 @@ class Store:
         tree = taxonomy.settings() if taxonomy else manifest.taxonomy
         material = Material(
             records=lambda _: parent.records(),
+            blocks=parent.blocks,
             count=manifest.records,
             identity=[manifest.content, tree],
             parents=[Parent(id=parent.id, content=manifest.content)],
@@ -220,6 +228,17 @@ class Store:
         with self._lock("names"):
             return self.names.point(name, version.id)
 
+    def remove(self, version: Version) -> None:
+        """Remove a version, whoever uses it; see ``danlu.workshop.store.removing``.
+
+        It is put aside at once and then deleted, so that no half version is ever there.
+        """
+        with self._lock(version.id):
+            aside = version.path.with_name(f"{_REMOVING}{version.id}")
+            version.path.rename(aside)
+            _to_disk(self._versions)
+            shutil.rmtree(aside)
+
     def _build(
         self,
         path: Path,
@@ -232,7 +251,9 @@ class Store:
         shutil.rmtree(building, ignore_errors=True)  # left by a command that was killed
         building.mkdir()
         try:
-            manifest = _write(building, path.name, info, operation, material, progress)
+            manifest = _write(
+                building, path.name, info, operation, material, progress, self.executor
+            )
             _write_whole(building / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
             _to_disk(building)
             building.rename(path)
@@ -274,12 +295,13 @@ class Store:
         return FileLock(folder / f"{name}.lock", timeout=timeout_s)
 
     def _clear_leftovers(self) -> None:
-        """Remove what killed commands have left: half versions that nobody is building."""
+        """Remove what killed commands have left: half versions that nobody is at work on."""
         from filelock import Timeout
 
-        for left in self._versions.glob(f"{_BUILDING}*"):
-            with suppress(Timeout), self._lock(left.name.removeprefix(_BUILDING), 0):
-                shutil.rmtree(left, ignore_errors=True)
+        for mark in (_BUILDING, _REMOVING):
+            for left in self._versions.glob(f"{mark}*"):
+                with suppress(Timeout), self._lock(left.name.removeprefix(mark), 0):
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 def _write(
@@ -289,15 +311,21 @@ def _write(
     operation: Operation,
     material: Material,
     progress: Progress,
+    executor: Executor,
 ) -> Manifest:
     """Write records and ledger, and return the manifest."""
-    watched = Watched(
-        partial(material.records, building / REJECTED), material.count, info.name, progress
-    )
     with VersionWriter(building, material.file_format) as out:
-        for decision in operation.decide(watched, progress):
-            out.add(watched.settled(decision))
-        watched.must_be_done()
+        if material.blocks and isinstance(executor, Shards) and decides_by_task_type(operation):
+            for done, decision in enumerate(executor.by_task_type(operation, material.blocks()), 1):
+                out.add(decision)
+                if done % REPORT_EVERY == 0:
+                    progress(f"{info.name}: records", done, material.count)
+        else:
+            records = partial(material.records, building / REJECTED)
+            watched = Watched(records, material.count, info.name, progress)
+            for decision in operation.decide(watched, progress):
+                out.add(watched.settled(decision))
+            watched.must_be_done()
     material.check()
     return Manifest(
         layout=LAYOUT,

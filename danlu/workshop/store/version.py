@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from danlu.errors import StoreError
 from danlu.records import Record, Source
 from danlu.records.lines import decode_record
+from danlu.workshop.execution.blocks import Block, damaged, line_blocks
 from danlu.workshop.store.decision import Entry
 from danlu.workshop.store.ledger import read_ledger
 from danlu.workshop.store.manifest import Manifest, read_manifest
@@ -89,11 +89,24 @@ class Version:
                 count += 1
                 yield record
         except FileNotFoundError as error:
-            raise self._damage("the file of records is missing", 0) from error
+            raise damaged("the file of records is missing", self.records_path) from error
         except ValueError as error:
-            raise self._damage(str(error), count + 1) from error
+            raise damaged(str(error), self.records_path, count + 1) from error
         if count != self.manifest.records:
-            raise self._damage(f"it has {count:,} records, not {self.manifest.records:,}", count)
+            found = f"it has {count:,} records, not {self.manifest.records:,}"
+            raise damaged(found, self.records_path, count)
+
+    def blocks(self) -> Iterator[Block]:
+        """Return the records in blocks, which can be read apart from one another.
+
+        Raises:
+            StoreError: If the file is not as it was written.
+        """
+        if self.manifest.file_format == "parquet":
+            from danlu.workshop.store.parquet import row_groups
+
+            return row_groups(self.records_path)
+        return line_blocks(self.records_path, self.manifest.records)
 
     def _read(self) -> Iterator[Record]:
         if self.manifest.file_format == "parquet":
@@ -116,10 +129,3 @@ class Version:
     def source(self) -> Source:
         """Return the records as a source, for whatever reads records from files."""
         return Source(str(self.records_path), format="danlu")
-
-    def _damage(self, what: str, record: int) -> StoreError:
-        return StoreError(
-            f"{what}; the version was changed by hand, or the disk is faulty. Remove the "
-            "version's folder and make it again.",
-            where=f"{self.records_path}:{record}" if record else str(self.records_path),
-        )

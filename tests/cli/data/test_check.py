@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,3 +101,35 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert [rule["name"] for rule in told["rules"]] == ["whole_prompt", "overlap"]
     assert run(["data", "check"]) == 2
     assert "name the data to check" in capsys.readouterr().err
+
+
+def test_who_looks_at_records(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    class Counted:
+        def __init__(self, count: int) -> None:
+            asked.append(count)
+
+        def map(self, function: Any, items: Iterable[Any]) -> Iterator[Any]:
+            return map(function, items)
+
+    monkeypatch.setattr("danlu.workshop.execution.processes.Processes", Counted)
+    check = ["data", "check", "a.jsonl", "--json"]
+    told = []
+    for words in ([], ["--processes", "3"], ["--processes", "1"]):
+        assert run([*check, *words]) == 0
+        told.append(capsys.readouterr().out)
+    assert told == [told[0]] * 3
+    assert asked == [3]
+    monkeypatch.setattr("danlu.workshop.execution.processes.BYTES_EACH", 1)
+    monkeypatch.setattr("danlu.workshop.execution.processes.cores", lambda: 2)
+    assert run([*check, "--name", "checked", "--drop", "structure.empty_turn"]) == 0
+    assert asked == [3, 2]
+    own = folder / "own.py"
+    own.write_text("def check_nothing(record):\n    return None\n")
+    assert run([*check, f"own.file={own}"]) == 0
+    assert asked == [3, 2]
+    assert run([*check, f"own.file={own}", "--processes", "2"]) == 2
+    assert "with own.file one process looks at all records" in capsys.readouterr().err

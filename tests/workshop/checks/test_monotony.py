@@ -91,8 +91,11 @@ def test_labels_out_of_balance() -> None:
 def test_labels_that_are_found() -> None:
     labels = Labels({"c/d": ["X"]})
     for k in range(40):
-        labels.see(View(chat(str(k), "?", ["Yes.", "no", "NO"][k % 3])))
-        labels.see(View(chat(f"u{k}", "?", f"answer {k}", "u/v")))
+        for one in (
+            chat(str(k), "?", ["Yes.", "no", "NO"][k % 3]),
+            chat(f"u{k}", "?", f"answer {k}", "u/v"),
+        ):
+            labels.take(one.task_type, labels.look(View(one)))
     assert labels.closed("a/b") == {"yes", "no"}
     assert labels.closed("u/v") == frozenset()
     assert labels.closed("c/d") == {"x"}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 import random
+from collections.abc import Iterable, Iterator
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,8 +25,10 @@ from danlu.workshop.checks import (
     find_rules,
     run_checks,
 )
+from danlu.workshop.execution.executor import HERE, Executor
+from danlu.workshop.execution.processes import Processes
 from danlu.workshop.store.store import Store
-from tests.workshop.checks.trying import chat, chinese, english
+from tests.workshop.checks.trying import chat, chinese, english, talk
 from tests.workshop.making import version_of
 
 GOOD = [*english(120), *chinese(120)]
@@ -275,3 +280,52 @@ def test_findings_as_rows(tmp_path: Path) -> None:
         "protected",
     }
     assert write_records(GOOD, tmp_path / "good.jsonl") == len(GOOD)
+
+
+class Copied:
+    """Works as processes do: two copies of the function, which see every other block."""
+
+    def map(self, function: Any, items: Iterable[Any]) -> Iterator[Any]:
+        copies = [pickle.loads(pickle.dumps(function)) for _ in range(2)]
+        for number, item in enumerate(items):
+            copied = pickle.loads(pickle.dumps(item))
+            yield pickle.loads(pickle.dumps(copies[number % 2](copied)))
+
+
+def _many() -> list[Record]:
+    """Records for whose findings others matter that stand in other blocks."""
+    labels = [chat(f"l{k}", f"对吗 {k % 40}？", "是否"[k // 40 % 2], "c/d") for k in range(90)]
+    json = [chat(f"j{k}", f"{k}", '{"a": 1}' if k % 14 else "none", "e/f") for k in range(70)]
+    clash = [
+        chat(f"c{k}", f"Who is it {k % 30}?", one.messages[1].content or "")
+        for k, one in enumerate(english(60, seed=4))
+    ]
+    later = [
+        talk(f"t{k}", "Name a river in Africa.", "The Nile is one.", "And how long is it?", "Long.")
+        for k in range(60)
+    ]
+    mixed = [*labels, *json, *clash, *later, *GOOD, *BAD]
+    random.Random(5).shuffle(mixed)
+    return mixed
+
+
+@pytest.mark.parametrize("executor", [Copied(), Processes(2)], ids=["copies", "processes"])
+def test_findings_are_the_same_wherever_records_are_looked_at(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("danlu.workshop.execution.blocks.BLOCK_RECORDS", 37)
+    records = _many()
+    answers = [one.messages[1].content or "" for one in english(20)[4:]]
+    held_out = [*english(4), chat("e", "Another question", max(answers, key=len))]
+    context = Context(evaluation=held_out, closed_labels={"g/h": ["x"]}, seed=2)
+    checks = configure(CHECKS, {"monotony.sample": "20", "expression.sample": "20"})
+    told: list[list[Finding]] = [[], []]
+    verdicts = [
+        run_checks(records, checks, context, on_finding=found.append, executor=one)
+        for found, one in zip(told, (HERE, executor), strict=True)
+    ]
+    assert told[0] == told[1]
+    assert verdicts[0] == verdicts[1]
+    rules = {one.full_rule for one in told[0]}
+    across = {"conflicts.labels", "conflicts.answers", "json.not_json", "leakage.whole_prompt"}
+    assert rules >= across | {"leakage.overlap"}

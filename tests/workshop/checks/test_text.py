@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from danlu.errors import DanluError
 from danlu.records import Message, Record
@@ -18,6 +20,7 @@ from danlu.workshop.checks import (
     PersonalData,
     Punctuation,
     SpecialTokens,
+    personal,
 )
 from danlu.workshop.checks.mojibake import read_as_gbk
 from danlu.workshop.checks.scripts import count_scripts, main_script
@@ -204,8 +207,8 @@ def test_special_tokens_of_the_model(tokenizer_maker: Any) -> None:
     ],
 )
 def test_personal_data(text: str, expected: str | None, secret: str) -> None:
-    for given in (chat("1", text, "好"), chat("1", "q", f"It says: {text}")):
-        found, _ = run(PersonalData(), [given])
+    for record in (chat("1", text, "好"), chat("1", "q", f"It says: {text}")):
+        found, _ = run(PersonalData(), [record])
         assert [one.rule for one in found] == ([expected] if expected else [])
         if found:
             assert "*" in str(found[0].value)
@@ -278,3 +281,12 @@ def test_findings_say_where() -> None:
     )
     [finding], _ = run(Mojibake(), [Record("1", "a/b", messages)])
     assert finding.detail.startswith("message 3 (assistant): ")
+
+
+@settings(max_examples=300)
+@given(st.text(st.sampled_from("0123456789123456789+() .-xX=a中٣"), min_size=6, max_size=50))
+def test_numbers_are_found_in_runs_as_in_the_whole(text: str) -> None:
+    runs = [run.span() for run in personal._RUN.finditer(text)]
+    for pattern in (personal._ID_NUMBER, personal._CARD, personal._MOBILE, personal._ABROAD):
+        found = [one.span() for one in personal._within(runs, pattern, text)]
+        assert found == [one.span() for one in pattern.finditer(text)]

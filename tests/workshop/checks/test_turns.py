@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from danlu.workshop.checks import HistoryUse, KeyPosition, SystemUse
-from danlu.workshop.checks.content import content_units
+from danlu.workshop.checks.content import content_places, content_set
 from danlu.workshop.checks.history import depends_on_history
 from danlu.workshop.checks.position import key_third
 from danlu.workshop.likeness.text import units
@@ -45,13 +45,16 @@ def test_key_information_always_at_the_end(fill: str, fact: str, told: str) -> N
     assert run(KeyPosition(), end[:9])[1]["a/b"].state == "too_few"
 
 
-def test_content_units() -> None:
-    assert content_units(units("what is the capital of peru in 1821")) == [
-        ("capital", 3),
-        ("peru", 5),
-        ("1821", 7),
-    ]
-    assert [unit for unit, _ in content_units(units("长江的大桥"))] == ["长江", "大桥"]
+def test_content() -> None:
+    english = units("what is the capital of peru in 1821")
+    assert content_set(english) == {"capital", "peru", "1821"}
+    places = [("capital", 3), ("peru", 5), ("1821", 7)]
+    assert [*content_places(english, content_set(english))] == places
+    assert [*content_places(english, {"peru", "what", "lima"})] == [("what", 0), ("peru", 5)]
+    bridge = units("长江的大桥")
+    assert content_set(bridge) == {"长江", "大桥"}
+    assert [*content_places(bridge, {"大桥"})] == [("大桥", 3)]
+    assert [*content_places(english, frozenset())] == []
 
 
 @pytest.mark.parametrize(

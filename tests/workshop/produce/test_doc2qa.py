@@ -4,7 +4,8 @@ import pytest
 
 from danlu.errors import DanluError
 from danlu.records import Message, Record
-from danlu.workshop.produce.doc2qa import DocumentQuestions, chunks_of
+from danlu.workshop.produce.doc2qa import DocumentQuestions
+from danlu.workshop.produce.documents import chunks_of
 from tests.workshop.produce.asking import asks, decided, fates, made, speaking
 
 ENGLISH = "Mercury has no moon. It turns once in 59 days. Venus is the hottest planet."

@@ -7,15 +7,21 @@ from danlu.generation.load import fingerprint
 from danlu.generation.local import TransformersGenerator
 from danlu.records import Message
 from danlu.sequences.template import ChatTemplate
+from danlu.workshop.produce.abilities.rag import Rag
+from danlu.workshop.produce.abilities.tool_calls import ToolCalls
 from danlu.workshop.produce.answer import Answers
 from danlu.workshop.produce.cache import RequestCache
 from danlu.workshop.produce.constraints import Constraints
+from danlu.workshop.produce.decompose import Decompose
+from danlu.workshop.produce.doc2conv import DocumentConversations
 from danlu.workshop.produce.doc2qa import DocumentQuestions
 from danlu.workshop.produce.engine import Engine
 from danlu.workshop.produce.evolve import Evolve
 from danlu.workshop.produce.in_process import InProcess
 from danlu.workshop.produce.request import Request, Unanswered
 from danlu.workshop.produce.self_instruct import SelfInstruct, seed_tasks
+from danlu.workshop.produce.similarity import SimilarityPairs
+from danlu.workshop.produce.summarise import Summaries
 from tests.tiny_models import tiny_llama
 from tests.workshop.produce.asking import asks, decided, fates, talk
 from tests.workshop.produce.test_doc2qa import ENGLISH, document
@@ -115,6 +121,12 @@ def makers(engine, brief):
         "evolve": Evolve(engine, each=2, sampling=brief, answering=brief),
         "constraints": Constraints(engine, each=2, sampling=brief),
         "doc2qa": DocumentQuestions(engine, questions=2, sampling=brief),
+        "doc2conv": DocumentConversations(engine, turns=2, sampling=brief),
+        "summarise": Summaries(engine, lengths=(7,), sampling=brief, reasks=1),
+        "decompose": Decompose(engine, planning=brief, answering=brief),
+        "similarity-pairs": SimilarityPairs(engine, sampling=brief),
+        "rag": Rag(asking=engine, sampling=brief),
+        "tools": ToolCalls(3, languages=("en",), asking=engine, sampling=brief),
     }
 
 
@@ -124,6 +136,12 @@ RECORDS = {
     "evolve": [talk("1", "Explain how bread is baked.", "Knead, wait, bake.")],
     "constraints": [asks("1", "Name three fruits.")],
     "doc2qa": [document("d", ENGLISH)],
+    "doc2conv": [document("d", ENGLISH)],
+    "summarise": [document("d", ENGLISH)],
+    "decompose": [asks("1", "How do I paint a wooden door, and what do I need?")],
+    "similarity-pairs": [asks("1", "How do I bake bread?"), asks("2", "Who was Li Bai?")],
+    "rag": [talk("1", "Who built it?", "Li", meta={"passage": "The tower was built by Li."})],
+    "tools": [],
 }
 
 

@@ -1,0 +1,203 @@
+"""Two runs to a verdict, with real labelled tasks: what docs/evaluation.md shows, all of it.
+
+    python tools/compare_tutorial.py --data DIR --work /tmp/tutorial
+
+DIR holds prompt/completion files (JSONL). The built-in model is trained on four tasks; then again
+with the labels of one task changed on purpose; ``danlu compare`` has to find that task, call the
+others unchanged, and name the data as the cause. Without DIR a small stand-in is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+TASKS = {
+    "news/topic": "ag_news_which_section_choices.jsonl",
+    "reviews/sentiment": "amazon_polarity_Is_this_review.jsonl",
+    "questions/paraphrase": "glue_qqp_meaning.jsonl",
+    "science/choice": "sciq_Multiple_Choice_Closed_Book_.jsonl",
+}
+DAMAGED = "news/topic"
+BASE = "builtin:smollm2-135m-instruct"
+SETTINGS = (
+    "data.eval_share=0",
+    "training.epochs=1",
+    "training.learning_rate=1e-3",
+    "training.batch_records=8",
+    "samples.from_data=0",
+)
+"""Of the recipe; others may be given behind them."""
+LONGEST_PROMPT = 420
+"""Characters; longer ones are left out, for the sake of a small machine's time."""
+
+Row = dict[str, str]
+
+
+def labelled_tasks(folder: Path) -> list[Row]:
+    """Read the four tasks; the end-of-text mark of the answers goes."""
+    rows = []
+    for task_type, name in TASKS.items():
+        for line in (folder / name).read_text("utf-8").splitlines():
+            row = json.loads(line)
+            prompt = row["prompt"].strip()
+            if len(prompt) <= LONGEST_PROMPT:
+                answer = row["completion"].removesuffix("<|endoftext|>").strip()
+                rows.append({"prompt": prompt, "completion": answer, "task_type": task_type})
+    return rows
+
+
+def damaged(rows: Sequence[dict[str, object]], task_type: str) -> list[dict[str, object]]:
+    """Give every record of a task type the next label, and leave the others alone."""
+    of_type = [row for row in rows if row["task_type"] == task_type]
+    labels = sorted({_answer(row) for row in of_type})
+    following = dict(zip(labels, labels[1:] + labels[:1], strict=True))
+    found = []
+    for row in rows:
+        if row["task_type"] == task_type:
+            *before, last = row["messages"]  # type: ignore[misc]
+            changed = {**last, "content": following[last["content"]]}
+            row = {**row, "messages": [*before, changed]}
+        found.append(row)
+    return found
+
+
+def _answer(row: dict[str, object]) -> str:
+    return str(row["messages"][-1]["content"])  # type: ignore[index]
+
+
+def tutorial(
+    rows: Sequence[Row],
+    work: Path,
+    *,
+    held_out: float = 0.5,
+    settings: Sequence[str] = SETTINGS,
+    margin: float = 0.3,
+    damage: str = DAMAGED,
+) -> None:
+    """Train twice, evaluate three models, and compare; everything lands in ``work``.
+
+    Args:
+        rows: ``prompt``, ``completion`` and ``task_type``.
+        work: An empty folder.
+        held_out: Share of each task type that is asked and not trained.
+        settings: Of the recipe.
+        margin: Smallest difference that matters.
+        damage: The task type whose labels are changed for the second run.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    os.chdir(work)
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    Path("tasks.jsonl").write_text(lines, "utf-8")
+    danlu("data", "import", "tasks.jsonl", "--name", "tasks")
+    danlu("data", "split", "tasks", "--share", str(held_out), "--name", "tasks")
+    danlu("eval", "make-suite", "tasks-eval", "--out", "suites/tasks")
+    suite = Path("suites/tasks/suite.yaml")
+    text = suite.read_text("utf-8")
+    suite.write_text(text.replace("scorer:", f"margin: {margin}\n    scorer:"), "utf-8")
+    danlu("train", "sft-lora", "name=v1", "data.train=version:tasks-train", *settings)
+
+    danlu("data", "export", "tasks-train", "--output", "damaged.jsonl")
+    records = [json.loads(line) for line in Path("damaged.jsonl").read_text("utf-8").splitlines()]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in damaged(records, damage))
+    Path("damaged.jsonl").write_text(lines, "utf-8")
+    danlu("data", "import", "damaged.jsonl", "--name", "tasks-train")
+    danlu("train", "sft-lora", "name=v2", "data.train=version:tasks-train", *settings)
+
+    for model in (BASE, "runs/v1", "runs/v2"):
+        danlu("eval", "suites/tasks", "--model", model, "--max-new-tokens", "12")
+    danlu("compare", "runs/v1", "runs/v2", "--html", "compare.html")
+    danlu("compare", BASE, "runs/v1", "--missing", "count", "--html", "tuned.html")
+
+
+def danlu(*arguments: str) -> None:
+    """Run a command of Danlu's in this process, and say how long it took."""
+    from danlu.cli.main import run
+
+    print(f"\n$ danlu {' '.join(arguments)}", flush=True)
+    began = time.monotonic()
+    if code := run(list(arguments)):
+        raise SystemExit(f"danlu {arguments[0]} ended with {code}")
+    print(f"  ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
+
+
+def stand_in(per_type: int, seed: int = 0) -> list[Row]:
+    """Make short labelled tasks, where the real ones are not at hand."""
+    rng = random.Random(seed)
+    kinds = {
+        "words/kind": ("Animal or plant?", {"Animal": ANIMALS, "Plant": PLANTS}),
+        "words/mood": ("Good or bad?", {"Good": GOOD, "Bad": BAD}),
+        "words/place": ("City or river?", {"City": CITIES, "River": RIVERS}),
+    }
+    rows = []
+    for task_type, (question, labels) in kinds.items():
+        pairs = [(word, label) for label, words in labels.items() for word in words.split()]
+        rng.shuffle(pairs)
+        for word, label in pairs[:per_type]:
+            rows.append(
+                {"prompt": f"{word}. {question}", "completion": label, "task_type": task_type}
+            )
+    return rows
+
+
+ANIMALS = (
+    "dog cat horse cow sheep goat lion tiger bear wolf fox rabbit mouse rat monkey elephant "
+    "giraffe zebra camel donkey pig deer moose whale dolphin shark salmon trout eagle hawk owl "
+    "crow sparrow robin parrot penguin duck goose swan chicken turkey snake lizard frog toad "
+    "turtle crocodile ant bee wasp spider beetle butterfly moth crab lobster otter beaver "
+    "squirrel hedgehog"
+)
+PLANTS = (
+    "oak pine birch maple willow elm ash cedar spruce fir poplar bamboo grass moss fern ivy rose "
+    "tulip lily daisy orchid sunflower violet lavender daffodil wheat rice barley oats rye corn "
+    "potato carrot onion garlic cabbage lettuce spinach tomato pepper pumpkin cucumber bean pea "
+    "apple pear plum cherry peach lemon orange grape banana strawberry raspberry olive cotton "
+    "tobacco mint basil parsley"
+)
+GOOD = (
+    "happy joyful kind lovely wonderful excellent perfect brilliant pleasant beautiful delicious "
+    "charming superb great fantastic delightful cheerful friendly generous honest brave gentle "
+    "graceful splendid magnificent marvellous amazing awesome helpful loyal peaceful fresh clean "
+    "healthy safe warm bright sweet elegant lucky proud calm wise clever fair noble sincere tasty "
+    "terrific glorious admirable valuable enjoyable comfortable reliable polite thoughtful "
+    "inspiring funny fine"
+)
+BAD = (
+    "sad angry cruel ugly awful terrible horrible dreadful nasty disgusting boring poor broken "
+    "dirty rotten evil mean rude selfish dishonest cowardly harsh clumsy miserable pathetic "
+    "painful unpleasant useless dangerous sick weak stupid foolish unfair guilty lazy greedy "
+    "bitter gloomy hateful hostile violent corrupt toxic faulty filthy annoying tragic worthless "
+    "wicked vile grim bleak fatal hopeless inferior jealous noisy offensive shabby"
+)
+CITIES = (
+    "London Paris Berlin Madrid Rome Vienna Moscow Tokyo Beijing Shanghai Delhi Mumbai Cairo "
+    "Lagos Nairobi Sydney Melbourne Toronto Chicago Boston Houston Denver Seattle Lima Bogota "
+    "Santiago Lisbon Dublin Oslo Stockholm Helsinki Warsaw Prague Budapest Athens Istanbul Ankara "
+    "Tehran Baghdad Karachi Lahore Dhaka Bangkok Hanoi Jakarta Manila Seoul Osaka Kyoto Munich "
+    "Hamburg Milan Naples Turin Lyon Marseille Barcelona Seville Zurich Geneva"
+)
+RIVERS = (
+    "Nile Amazon Danube Rhine Thames Seine Loire Rhone Elbe Oder Vistula Volga Dnieper Ganges "
+    "Indus Brahmaputra Mekong Yangtze Mississippi Missouri Hudson Colorado Columbia Yukon "
+    "Mackenzie Orinoco Parana Congo Niger Zambezi Limpopo Orange Murray Darling Tigris Euphrates "
+    "Jordan Tagus Ebro Tiber Po Arno Main Neckar Mosel Inn Sava Drava Tisza Prut Ural Lena "
+    "Yenisei Amur Irrawaddy Salween Godavari Krishna Severn Shannon"
+)
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of prompt/completion files")
+    parser.add_argument("--work", type=Path, required=True, help="an empty folder to work in")
+    parser.add_argument("settings", nargs="*", help="settings of the recipe: training.epochs=2")
+    given = parser.parse_args()
+    chosen = (*SETTINGS, *given.settings)
+    if given.data:
+        tutorial(labelled_tasks(given.data), given.work, settings=chosen)
+    else:
+        tutorial(stand_in(80), given.work, settings=chosen, damage="words/kind")

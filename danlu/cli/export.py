@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from danlu.cli.output import note, result, result_json
 from danlu.errors import ModelError
+
+if TYPE_CHECKING:
+    from danlu.serving.model_card import EvaluationTable
 
 EPILOG = """\b
 Examples:
@@ -74,7 +77,7 @@ def export(
             as_json,
             system=system,
             text=None if text is None else _read(text),
-            evaluations=evals,
+            evaluations=_evaluations(Path(run_or_adapter), evals),
             trust_remote_code=trust_remote_code,
         )
         return
@@ -123,6 +126,24 @@ def _as_gguf(
         for note_text in found.notes:
             note(f"note: {note_text}")
     result(f"for Ollama: ollama create NAME -f {folder / 'Modelfile'}")
+
+
+def _evaluations(run: Path, folder: Path) -> list[EvaluationTable]:
+    """Read the finished evaluations of a run."""
+    from danlu.evaluation.directory import find_evaluations
+    from danlu.serving.model_card import EvaluationTable
+
+    found = []
+    for one in find_evaluations(folder):
+        of_run, summary = one.evaluation().model.run, one.summary()
+        if summary is None or of_run is None or Path(of_run).resolve() != run.resolve():
+            continue
+        rows = tuple(
+            (name, kind.scored, kind.score, kind.low, kind.high)
+            for name, kind in summary.task_types.items()
+        )
+        found.append(EvaluationTable(f"{one.name}: {summary.suite}", summary.score, rows))
+    return found
 
 
 def _read(file: Path) -> str:

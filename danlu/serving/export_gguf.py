@@ -27,7 +27,7 @@ from danlu.sequences.golden import (
 )
 from danlu.serving.export import checked_target, located, must_merge, stored_dtype
 from danlu.serving.llama_cpp import ask
-from danlu.serving.model_card import model_card
+from danlu.serving.model_card import EvaluationTable, model_card
 from danlu.serving.needs import must_have
 from danlu.serving.perplexity import gguf_perplexity, shipped_text, text_perplexity
 
@@ -110,7 +110,7 @@ def export_gguf(
     *,
     system: str | None = None,
     text: str | None = None,
-    evaluations: Path = Path("evals"),
+    evaluations: Sequence[EvaluationTable] = (),
     trust_remote_code: bool = False,
     progress: bool = True,
 ) -> list[GgufFile]:
@@ -125,7 +125,7 @@ def export_gguf(
         formats: Of ``LIMITS``.
         system: System message for the Modelfile.
         text: Plain text for the perplexity before and after; None for the shipped page.
-        evaluations: Folder of evaluations, for the model card.
+        evaluations: Of the run, for the model card.
         trust_remote_code: Run Python code that comes with the base.
         progress: Show a bar on stderr.
 
@@ -327,7 +327,7 @@ def _whole_model(
         must_merge(source.path, "Such an adapter has no GGUF form")
     config = load_config(source, trust_remote_code=trust_remote_code)
     dtype = stored_dtype("auto", config)
-    options = {"trust_remote_code": trust_remote_code, "progress": progress}
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "progress": progress}
     tokenizer = load_tokenizer(source, **options)
     template = ChatTemplate.load(tokenizer)
     golden: list[Golden] = []

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from gguf import (
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from danlu.errors import ModelError
 
-Kind = GGMLQuantizationType
+Kind: TypeAlias = GGMLQuantizationType
 OnProgress = Callable[[float], None]
 
 _WIDE = (Kind.F16, Kind.BF16)  # what the converter thinks fit for fewer bits; norms stay float32

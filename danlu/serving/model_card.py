@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,21 @@ SETTINGS = (
 )
 
 
+@dataclass(frozen=True)
+class EvaluationTable:
+    """One evaluation of the model, as the card shows it.
+
+    Attributes:
+        title: Its name and its suite's.
+        score: Over all; None if one is missing.
+        rows: Task type, answers scored, score, and the ends of its 95 % interval.
+    """
+
+    title: str
+    score: float | None
+    rows: tuple[tuple[str, int, float | None, float | None, float | None], ...]
+
+
 def model_card(
     name: str,
     part: Path | None,
@@ -37,7 +53,7 @@ def model_card(
     kind: str = "model",
     files: Sequence[GgufFile] = (),
     perplexity: float | None = None,
-    evaluations: Path = Path("evals"),
+    evaluations: Sequence[EvaluationTable] = (),
 ) -> str:
     """Write a model card.
 
@@ -51,7 +67,7 @@ def model_card(
         kind: ``model``, ``adapter`` or ``gguf``.
         files: GGUF files, for the table of formats.
         perplexity: Of the model itself, beside theirs.
-        evaluations: Folder in which to look for evaluations of this run.
+        evaluations: Of this model.
 
     Returns:
         Markdown, with YAML front matter.
@@ -78,7 +94,7 @@ def model_card(
         lines += ["**TODO: the licence.** That of the base model and of the data decide it.", ""]
     if run is not None and resolved is not None:
         lines += _data(resolved) + _training(run, resolved)
-        lines += _evaluations(run.path, evaluations)
+    lines += _evaluations(evaluations)
     lines += _formats(files, perplexity)
     lines += _how_to_run(kind, files, base)
     return "\n".join(lines).rstrip() + "\n"
@@ -118,7 +134,9 @@ def _training(run: RunDirectory, resolved: Any) -> list[str]:
     rows.append(("danlu", resolved.environment.versions.get("danlu")))
     rows = [row for row in rows if row[1] is not None]
     found = figures(History.of(run.metrics()), resolved.objective)
-    losses = [(one.name, *_ends(one.train), *_ends(one.eval)) for one in found.task_types]
+    losses: list[tuple[Any, ...]] = [
+        (one.name, *_ends(one.train), *_ends(one.eval)) for one in found.task_types
+    ]
     losses.append(("all", *_ends(found.train), *_ends(found.eval)))
     columns = ("task type", "train, first", "train, last", "held out, first", "held out, last")
     return [
@@ -129,21 +147,14 @@ def _training(run: RunDirectory, resolved: Any) -> list[str]:
     ]
 
 
-def _evaluations(run: Path, folder: Path) -> list[str]:
-    from danlu.evaluation.directory import find_evaluations
-
+def _evaluations(tables: Sequence[EvaluationTable]) -> list[str]:
     lines = []
-    for one in find_evaluations(folder):
-        asked, summary = one.evaluation(), one.summary()
-        of_run = asked.model.run
-        if summary is None or of_run is None or Path(of_run).resolve() != run.resolve():
-            continue
-        rows = [
-            (name, kind.scored, _number(kind.score), _number(kind.low), _number(kind.high))
-            for name, kind in summary.task_types.items()
+    for one in tables:
+        rows: list[tuple[Any, ...]] = [
+            (name, count, *map(_number, rest)) for name, count, *rest in one.rows
         ]
-        rows.append(("all", "", _number(summary.score), "", ""))
-        lines += [f"### {one.name}: {summary.suite}", ""]
+        rows.append(("all", "", _number(one.score), "", ""))
+        lines += [f"### {one.title}", ""]
         lines += _table(("task type", "scored", "score", "95 % from", "to"), rows)
     return ["## Evaluation", "", *lines] if lines else []
 

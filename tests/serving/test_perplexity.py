@@ -15,7 +15,7 @@ from danlu.errors import ModelError
 from danlu.runs.directory import RunDirectory
 from danlu.runs.schema import Environment, MetricsRow, Resolved
 from danlu.serving.export_gguf import Compared, GgufFile
-from danlu.serving.model_card import model_card
+from danlu.serving.model_card import EvaluationTable, model_card
 from danlu.serving.perplexity import shipped_text, text_perplexity
 
 
@@ -76,7 +76,15 @@ def test_the_card_says_what_the_run_says(tmp_path: Path) -> None:
             run.append_metrics(MetricsRow(step=step, epoch=0.5, loss=loss, supervised_tokens=4))
     got = Compared(4, 32, 31, 0.02, 0.25)
     files = [GgufFile(Path("m-Q8_0.gguf"), "q8_0", 1_500_000, got, 11.0)]
-    card = model_card("丹炉", run.path / "adapter", kind="gguf", files=files, perplexity=10.0)
+    table = EvaluationTable("mine: core", 0.5, (("chat/a", 8, 0.5, None, 0.75),))
+    card = model_card(
+        "丹炉",
+        run.path / "adapter",
+        kind="gguf",
+        files=files,
+        perplexity=10.0,
+        evaluations=[table],
+    )
     head = yaml.safe_load(card.split("---")[1])
     assert head["base_model"] == "some/base"
     assert head["license"] == "other"
@@ -86,6 +94,8 @@ def test_the_card_says_what_the_run_says(tmp_path: Path) -> None:
     assert "| lora_rank | 16 |" in card
     assert "max_steps" not in card
     assert "/somewhere" not in card
+    assert "### mine: core\n" in card
+    assert "| chat/a | 8 | 0.500 |  | 0.750 |" in card
     assert "| all | 2.000 | 1.000 |  |  |" in card
     assert "| m-Q8_0.gguf | 1.5 | 31 of 32 | 0.0200; 0.250 | 11.000 (+10.00%) |" in card
 

@@ -104,3 +104,30 @@ def test_a_known_licence_is_named() -> None:
     card = model_card("m", None, base="builtin:smollm2-135m-instruct")
     assert yaml.safe_load(card.split("---")[1])["license"] == "apache-2.0"
     assert "TODO" not in card
+
+
+def test_only_finished_evaluations_of_the_run_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from danlu.cli.export import _evaluations
+
+    kind = SimpleNamespace(scored=8, score=0.5, low=0.25, high=0.75)
+    summary = SimpleNamespace(suite="core", score=0.5, task_types={"chat/a": kind})
+
+    def made(name: str, run: str | None, finished: bool = True) -> Any:
+        asked = SimpleNamespace(model=SimpleNamespace(run=run))
+        return SimpleNamespace(
+            name=name, evaluation=lambda: asked, summary=lambda: summary if finished else None
+        )
+
+    run = tmp_path / "run"
+    found = [
+        made("mine", str(run)),
+        made("other", str(tmp_path / "other")),
+        made("half", str(run), finished=False),
+        made("endpoint", None),
+    ]
+    monkeypatch.setattr("danlu.evaluation.directory.find_evaluations", lambda folder: found)
+    assert _evaluations(run, tmp_path) == [
+        EvaluationTable("mine: core", 0.5, (("chat/a", 8, 0.5, 0.25, 0.75),))
+    ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from danlu.errors import ModelError, did_you_mean
 from danlu.models.save import replaced_folder, save_weights
 from danlu.models.source import ModelSource, adapter_base, resolve, run_model
+from danlu.sequences.golden import GOLDEN_FILE
 
 if TYPE_CHECKING:
     import torch
@@ -61,15 +62,12 @@ def export(
         ModelError: If there is nothing to export, the folder holds something, or the adapter
             cannot be merged.
     """
-    source, target = _located(run_or_adapter), Path(folder).absolute()
+    source = located(run_or_adapter)
     if precision not in PRECISIONS:
         hint = did_you_mean(precision, PRECISIONS)
         raise ModelError(f"there is no number format {precision!r} here.{hint}")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ModelError("there is something here already: name a new folder.", where=str(folder))
+    target = checked_target(source, folder)
     assert source.path is not None
-    if source.path in (target, *target.parents):
-        raise ModelError("lies in what is to be exported: name another folder.", where=str(folder))
     if source.kind == "folder":
         with replaced_folder(target) as fresh:
             shutil.copytree(source.path, fresh, dirs_exist_ok=True)
@@ -80,9 +78,33 @@ def export(
     return _merge(source, target, precision, trust_remote_code=trust_remote_code, progress=progress)
 
 
-def _located(run_or_adapter: str | Path) -> ModelSource:
-    """Return the adapter, or the model of a run."""
+def checked_target(source: ModelSource, folder: str | Path) -> Path:
+    """Return where to write, as an absolute path.
+
+    Raises:
+        ModelError: If something is there, or it lies in what is exported.
+    """
+    target = Path(folder).absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ModelError("there is something here already: name a new folder.", where=str(folder))
+    if source.path in (target, *target.parents):
+        raise ModelError("lies in what is to be exported: name another folder.", where=str(folder))
+    return target
+
+
+def located(run_or_adapter: str | Path, *, also_models: bool = False) -> ModelSource:
+    """Return the adapter, or the model of a run.
+
+    Args:
+        run_or_adapter: As given.
+        also_models: Take a model's folder or a built-in model too.
+
+    Raises:
+        ModelError: If it is none of them, or the run has saved none.
+    """
     source = resolve(run_or_adapter)
+    if also_models and source.kind in ("folder", "builtin"):
+        return source
     if source.kind == "run":
         assert source.path is not None
         return run_model(source.path)
@@ -107,20 +129,15 @@ def _merge(source: ModelSource, target: Path, precision: str, **options: Any) ->
     import torch
     from transformers import GenerationConfig
 
-    from danlu.models.adapters import merge_obstacle
     from danlu.models.load import load_config, load_model, load_tokenizer
     from danlu.models.quiet import quiet
     from danlu.models.readout import DESCRIPTION, WEIGHTS
 
     adapter = source.path
     assert adapter is not None
-    if reason := merge_obstacle(adapter):
-        raise ModelError(
-            f"cannot be merged: {reason}. Leave out --merge; `danlu chat` talks to it as it is.",
-            where=str(adapter),
-        )
+    must_merge(adapter, "Leave out --merge")
     config = load_config(source, trust_remote_code=options["trust_remote_code"])
-    dtype = _dtype(precision, config)
+    dtype = stored_dtype(precision, config)
     tokenizer = load_tokenizer(source, **options)
     model: Any = load_model(source, dtype=torch.float32, **options)
     model.to(dtype)
@@ -129,13 +146,28 @@ def _merge(source: ModelSource, target: Path, precision: str, **options: Any) ->
         if (adapter / "generation_config.json").is_file():
             GenerationConfig.from_pretrained(adapter).save_pretrained(fresh)
         tokenizer.save_pretrained(fresh)
-        for name in (DESCRIPTION, WEIGHTS):
+        for name in (DESCRIPTION, WEIGHTS, GOLDEN_FILE):
             if (adapter / name).is_file():
                 shutil.copy(adapter / name, fresh / name)
     return Exported(target, "model", dtype=str(dtype).removeprefix("torch."))
 
 
-def _dtype(precision: str, config: Any) -> torch.dtype:
+def must_merge(adapter: Path, remedy: str) -> None:
+    """Check that an adapter can be merged into its base.
+
+    Raises:
+        ModelError: If not, with the reason and a remedy.
+    """
+    from danlu.models.adapters import merge_obstacle
+
+    if reason := merge_obstacle(adapter):
+        raise ModelError(
+            f"cannot be merged: {reason}. {remedy}; `danlu chat` talks to it as it is.",
+            where=str(adapter),
+        )
+
+
+def stored_dtype(precision: str, config: Any) -> torch.dtype:
     """Return the number format to write."""
     import torch
 

@@ -52,7 +52,10 @@ def compare(
     html: HtmlPage = None,
     as_json: AsJson = False,
 ) -> int:
-    """Say where B is better or worse than A, how sure that is, and what changed in the data."""
+    """Say where B is better or worse than A.
+
+    Says also how sure that is, and what changed in the data.
+    """
     from danlu.evaluation.compared import compare_evaluations
     from danlu.evaluation.comparison import CompareSettings
     from danlu.evaluation.pages import comparison_page

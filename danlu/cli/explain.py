@@ -59,7 +59,7 @@ def explain(
         bool, typer.Option("--no-color", help="Mark trained tokens with ⟦ ⟧ in place of colour.")
     ] = False,
 ) -> None:
-    """Show each record as the model will see it: tokens and weights."""
+    """Show records as the model will see them, token by token."""
     from danlu.config import make_recipe
 
     source = {"path": data, "format": format, "limit": limit}

@@ -171,7 +171,7 @@ def _tell_datasets(datasets: list[dict[str, Any]]) -> None:
 
 group = typer.Typer(
     name="flywheel",
-    help="Turn chat logs with votes into better training data, day by day.",
+    help="Turn chat logs with votes into better training data.",
     epilog=EPILOG,
     rich_markup_mode=None,
 )

@@ -68,7 +68,7 @@ def judge(
     store: StorePlace = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Let a model judge one evaluation's answers, or compare those of two."""
+    """Let a model judge answers, or compare those of two."""
     from danlu.cli.eval.common import opened as evaluation
     from danlu.evaluation.judging.asking import PROMPTS, Judge
     from danlu.evaluation.judging.plan import load_plan

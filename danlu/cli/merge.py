@@ -45,7 +45,7 @@ def merge(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Merge tuned models, or adapters of one base, into one model."""
+    """Merge models, or adapters of one base, into one model."""
     from danlu.serving.merge import merge as write
 
     made = write(

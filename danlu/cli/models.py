@@ -33,7 +33,7 @@ def models(
     runs_dir: Annotated[Path, typer.Option(help="Where run directories are.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="A JSON array.")] = False,
 ) -> None:
-    """List the models at hand: built in, downloaded, trained here."""
+    """List the models at hand: built in, downloaded, trained."""
     rows = [*_builtin(), *_converted(), *_downloaded(), *_trained(runs_dir)]
     if as_json:
         result_json([row._asdict() for row in rows])

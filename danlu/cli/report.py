@@ -22,7 +22,7 @@ def report(
         bool, typer.Option("--json", help="One JSON object with the paths of both files.")
     ] = False,
 ) -> None:
-    """Write a run's report.html and loss.png, and print their paths."""
+    """Write a run's report.html and loss.png, and print where."""
     from danlu.runs import write_report
 
     page, picture = write_report(run)

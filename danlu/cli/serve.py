@@ -57,7 +57,10 @@ def serve(
         bool, typer.Option("--trust-remote-code", help="Run Python code that comes with a model.")
     ] = False,
 ) -> int:
-    """Serve models over OpenAI's API; LoRA adapters of one base share it."""
+    """Serve models over OpenAI's API.
+
+    LoRA adapters of one base share it.
+    """
     from danlu.serving.needs import must_have
 
     must_have("fastapi", "uvicorn", "prometheus_client", extra="serve")

@@ -27,7 +27,10 @@ def verify_served(
     ] = "OPENAI_API_KEY",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> int:
-    """Check that another engine asks an exported model as it was trained; exit code 1 if not."""
+    """Check that an engine asks a model as it was trained.
+
+    Exit code 1 if it does not.
+    """
     from dataclasses import asdict
 
     from danlu.models.load import load_tokenizer

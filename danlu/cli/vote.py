@@ -45,7 +45,7 @@ def vote(
     store: StorePlace = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --results: one object.")] = False,
 ) -> None:
-    """Let a person judge the answers of one or two evaluations, blind, with single keys."""
+    """Let a person judge answers, blind, with single keys."""
     if as_json and not results:
         raise typer.BadParameter("--json goes with --results", param_hint="--json")
     if len(evaluations) > 2:

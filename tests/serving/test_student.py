@@ -164,7 +164,7 @@ def test_from_the_command_line(folder, tmp_path, monkeypatch, capsys) -> None:
     words = ["data", "make", "bulk-label", "mine.jsonl", "--recipe", "sft-full", "-n", "done"]
     settings = [
         f"model.path={folder}",
-        "training.epochs=10",
+        "training.epochs=12",
         "training.batch_records=4",
         "training.learning_rate=1e-2",
         "training.device=cpu",

@@ -31,7 +31,7 @@ class _WithDefault(TyperGroup):
 
 group = typer.Typer(
     name="eval",
-    help="Ask a model a suite of questions, and score the answers by task type.",
+    help="Ask a model a suite, and score its answers by task type.",
     epilog=EPILOG,
     cls=_WithDefault,
     no_args_is_help=True,

@@ -44,6 +44,7 @@ class Constraints:
     - ``starts_with``, ``ends_with``: a text; ``matches``: a regular expression, somewhere;
     - ``format``: ``json``, ``json_only``, ``table``, ``code``, ``plain`` (no Markdown);
       ``json_keys``: a JSON object with these keys; ``one_of``: one of these texts and no more;
+    - ``expectations``: what makers of data keep with a record (``meta["expectations"]``);
     - ``language``: ``zh`` or ``en``: at least 70 % of the letters; ``case``: ``upper``, ``lower``.
 
     An empty answer keeps to none.
@@ -249,7 +250,20 @@ def _found(pattern: re.Pattern[str]) -> Callable[[str], int]:
     return count
 
 
+def _as_expected(text: str, asked: Any) -> str:
+    """Check what the makers of data expect: tools called, ignorance admitted, and the like."""
+    from danlu.errors import DanluError
+    from danlu.workshop.produce.expectation import expectation_of
+
+    try:
+        problems = (expectation_of(one).problem(text) for one in asked)
+        return next((problem for problem in problems if problem), "")
+    except DanluError as error:
+        raise TypeError(str(error)) from error
+
+
 CHECKS: Mapping[str, Callable[[str, Any], str]] = {
+    "expectations": _as_expected,
     "characters": _counting(count_characters),
     "words": _counting(lambda text: len(units(text))),
     "sentences": _counting(count_sentences),

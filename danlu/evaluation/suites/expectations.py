@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from danlu.errors import EvaluationError, did_you_mean
+from danlu.workshop.produce.expectation import KINDS
 
 _LIMITS = {
     "min_characters": ("characters", "min"),
@@ -46,9 +47,10 @@ def constraints_of(expectations: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             found.setdefault(_LISTS[kind], []).append(value)
         elif kind == "json":
             found["format"] = "json"
+        elif kind in KINDS and kind not in _SAME:
+            found.setdefault("expectations", []).append({"kind": kind, "value": value})
         elif kind not in _SAME:
-            known = (*_LIMITS, *_LISTS, *_SAME, "json")
-            raise EvaluationError(f"no such expectation.{did_you_mean(kind, known)}", where=kind)
+            raise EvaluationError(f"no such expectation.{did_you_mean(kind, KINDS)}", where=kind)
         elif found.setdefault(_SAME[kind], value) != value:
             raise EvaluationError(
                 f"is expected to be {found[_SAME[kind]]!r} and {value!r}.", where=kind

@@ -155,6 +155,8 @@ CHINESE = "春天来了，花开了。\n\n我们去公园吧！"
         ("none", {"json_keys": ["a"]}, False),
         ("是的。", {"one_of": ["是的", "不是"]}, True),
         ("是的，我想", {"one_of": ["是的", "不是"]}, False),
+        ("我不知道。", {"expectations": [{"kind": "declines"}]}, True),
+        ("在巴黎。", {"expectations": [{"kind": "declines"}]}, False),
         ("", {"words": {"max": 5}}, False),
         ("<think>a b c d</think>x", {"words": 1}, True),
     ],

@@ -123,6 +123,17 @@ ANSWERS = {
     "ends_with": ("!", "Go!", "Go."),
     "matches": ("[0-9]{3}", "no 123", "no 12"),
     "language": ("zh", "今天天气很好", "It is fine today"),
+    "starts_with": ("Dear", "Dear Li,", "Hello"),
+    "mentions": (("42",), "It is 42.", "It is 421."),
+    "mentions_none": (("42",), "It is 421.", "It is 42."),
+    "declines": (True, "I don't know.", "It is in Paris."),
+    "names_conflict": (True, "The two sources contradict each other.", "It is 3."),
+    "admits_failure": (True, "The tool failed, so I cannot tell.", "It is sunny."),
+    "calls": (
+        (),
+        "It is sunny.",
+        '<tool_call>{"name": "weather", "arguments": {}}</tool_call>',
+    ),
 }
 
 

@@ -99,7 +99,7 @@ def test_another_model_sampling_sample_or_conversation_is_another_question(cache
         with Engine(Endpoint(server.url, "m", extra={"reasoning_effort": "low"}), cache) as asking:
             asking.ask([base])
         assert len(server.bodies) == 8
-        assert server.bodies[0] == {
+        plain = {
             "model": "m",
             "messages": [{"role": "user", "content": "a"}],
             "max_tokens": 32,
@@ -107,6 +107,7 @@ def test_another_model_sampling_sample_or_conversation_is_another_question(cache
             "top_p": 0.95,
             "seed": 0,
         }
+        assert server.bodies.count(plain) == 1
 
 
 def test_samples_differ_where_the_endpoint_takes_no_seed(cache):

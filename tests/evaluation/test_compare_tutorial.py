@@ -12,7 +12,7 @@ from danlu.evaluation.comparison import CompareSettings
 from danlu.evaluation.finding import find_pair
 from tools.compare_tutorial import BASE, SETTINGS, damaged, stand_in, tutorial
 
-TWICE = (*SETTINGS, "training.epochs=2")
+OFTEN = (*SETTINGS, "training.epochs=3")
 
 
 def test_damage_gives_each_record_the_next_label_of_its_task_type_alone() -> None:
@@ -39,7 +39,7 @@ def test_the_damaged_task_is_found_and_its_data_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)  # and back, for the tutorial goes to its folder
-    tutorial(stand_in(44), tmp_path / "work", settings=TWICE, damage="words/kind")
+    tutorial(stand_in(70), tmp_path / "work", settings=OFTEN, damage="words/kind")
     quick = CompareSettings(resamples=1000)
     found = compare_evaluations(*find_pair("runs/v1", "runs/v2"), settings=quick)
     verdicts = {leaf.name: leaf.verdict for leaf in found.comparison.task_types}

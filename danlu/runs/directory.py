@@ -44,6 +44,7 @@ CONTENTS = (
     ".adapter.partial",
     "prepared",
     "trackers",
+    "diagnosis",
     "report.html",
     "loss.png",
 )

@@ -127,10 +127,7 @@ def tell_version(version: Version, name: str | None, as_json: bool) -> None:
     """Print a version that a command has made: a table per task type, and its name and id."""
     manifest = version.manifest
     if as_json:
-        result_json(
-            {"id": version.id, "path": str(version.path), "name": name, "is_new": version.is_new}
-            | manifest.model_dump(mode="json", exclude={"id"})
-        )
+        result_json(version_json(version, name))
         return
     print_counts(version)
     reasons = [row for row in manifest.rules if row.rule]
@@ -141,6 +138,12 @@ def tell_version(version: Version, name: str | None, as_json: bool) -> None:
     known = "" if version.is_new else ", which was there already"
     called = f"{name} = " if name else ""
     note(f"{called}{version.id}{known}: {manifest.records:,} records in {version.path}")
+
+
+def version_json(version: Version, name: str | None) -> dict[str, Any]:
+    """Return a version that a command has made as JSON has it."""
+    told = {"id": version.id, "path": str(version.path), "name": name, "is_new": version.is_new}
+    return told | version.manifest.model_dump(mode="json", exclude={"id"})
 
 
 def print_counts(version: Version) -> None:

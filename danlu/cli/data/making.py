@@ -11,7 +11,7 @@ import typer
 
 from danlu.cli.data.asking import Asked, opened
 from danlu.cli.data.common import open_store, print_counts, progress_bar, tell_version
-from danlu.cli.data.make import Language
+from danlu.cli.data.make import Language, tell_rejects
 from danlu.cli.output import note, result, result_json
 
 if TYPE_CHECKING:
@@ -150,13 +150,7 @@ class Work:
         from danlu.workshop.produce.common import Rejects
 
         tell(made, self._name, self._as_json)
-        rejects = Rejects(list(rows))
-        for rule, count in rejects.counts().items():
-            note(f"{count:,} not taken: {rule}")
-        if self._rejects and is_new:
-            rejects.write(self._rejects)
-        elif self._rejects:
-            note(f"all was there, so nothing was made anew: {self._rejects} is not written")
+        tell_rejects(Rejects(list(rows)), self._rejects, is_new=is_new)
 
 
 def tell(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +12,13 @@ import typer
 from danlu.cli.output import note, result_json, table
 
 if TYPE_CHECKING:
+    from danlu.records import Record
     from danlu.workshop.execution.executor import Executor
     from danlu.workshop.store.decision import Operation, Progress
     from danlu.workshop.store.store import Store
     from danlu.workshop.store.version import Version
+
+TOLD_RECORDS = 500
 
 Data = Annotated[
     str,
@@ -84,6 +87,14 @@ def progress_bar() -> Iterator[Progress]:
             bar.update(tasks[stage], completed=done, total=total)
 
         yield told
+
+
+def read_on(progress: Progress, records: Iterable[Record]) -> Iterator[Record]:
+    """Go through records, and tell how many there were."""
+    for done, record in enumerate(records, 1):
+        yield record
+        if done % TOLD_RECORDS == 0:
+            progress("reading: records", done, None)
 
 
 def open_store(path: Path | None, ray: str | None = None) -> Store:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from danlu.cli.data.asking import Asked, beside, opened, with_model
-from danlu.cli.data.common import AsJson, Data, Name, StorePath, open_store, tell_version
+from danlu.cli.data.common import (
+    AsJson,
+    Data,
+    Name,
+    StorePath,
+    open_store,
+    progress_bar,
+    tell_version,
+)
 from danlu.cli.output import note
 
 if TYPE_CHECKING:
@@ -303,7 +311,8 @@ def make_version(
     from danlu.workshop.produce.common import Rejects
 
     opened_store = open_store(store)
-    parent = as_version(opened_store, data)
+    with progress_bar() as progress:
+        parent = as_version(opened_store, data, progress=progress)
     with opened(asked, opened_store.path, "asking") as engine:
         operation: Any = maker(engine)
         version = opened_store.apply(operation, parent, name=name)

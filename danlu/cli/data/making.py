@@ -86,10 +86,12 @@ class Work:
         from danlu.workshop.produce.abilities.evaluation import Expecting
 
         store = open_store(self._store)
-        parts: dict[str, Version] = {"": as_version(store, data)}
-        if self._share:
-            cut = split(store, parts[""], share=self._share, seed=self._seed)
-            parts = cut._asdict()
+        with progress_bar() as progress:
+            whole = as_version(store, data, progress=progress)
+            parts: dict[str, Version] = {"": whole}
+            if self._share:
+                cut = split(store, whole, share=self._share, seed=self._seed, progress=progress)
+                parts = cut._asdict()
         made: dict[str, Version] = {}
         rows: list[Reject] = []
         is_new = False
@@ -127,7 +129,7 @@ class Work:
         with _asking(asked, store) as asking, _progress(asking) as progress:
             operation = maker(asking)
             if data:
-                parent = as_version(store, data)
+                parent = as_version(store, data, progress=progress)
                 whole = store.apply(operation, parent, progress=progress)
             else:
                 whole = made_of_nothing(store, operation, progress=progress)

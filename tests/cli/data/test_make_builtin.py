@@ -34,11 +34,11 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "self-instruct": ("seeds.jsonl", "--count", "1", "--language", "en", "--most-rounds", "1"),
     "evolve": ("seeds.jsonl", "--way", "deepen", "--way", "rephrase"),
-    "constraints": ("asked.jsonl", "--kind", "max_words"),
+    "constraints": ("one.jsonl", "--kind", "max_words"),
     "doc2qa": ("doc.txt", "--questions", "1"),
     "doc2conv": ("doc.txt", "--turns", "2"),
     "summarise": ("doc.txt", "--length", "7", "--reasks", "1"),
-    "decompose": ("asked.jsonl", "--most-steps", "2"),
+    "decompose": ("one.jsonl", "--most-steps", "2"),
     "similarity-pairs": ("asked.jsonl",),
     "rag": ("facts.jsonl", "--case", "answered", "--case", "nothing"),
     "tools": ("--count", "3", "--language", "en"),
@@ -47,7 +47,7 @@ DOCUMENT = (
     "Li built the tower in 1765, and it was the tallest of the town. "
     "It fell in a storm, and nobody built it again."
 )
-USUAL = ("-m", MODEL, "--max-new-tokens", "24", "--cache", "requests.sqlite", "-n", "made")
+USUAL = ("-m", MODEL, "--max-new-tokens", "16", "--cache", "requests.sqlite", "-n", "made")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builtin: InProcess) 
         {"id": "4", "prompt": "Say good morning in Spanish.", "completion": "Buenos días."},
     ]
     facts = [{"id": "5", "question": "Who built it?", "answer": "Li", "passage": "Li built it."}]
-    for name, rows in (("asked", asked), ("seeds", seeds), ("facts", facts)):
+    for name, rows in (("one", asked[1:]), ("asked", asked), ("seeds", seeds), ("facts", facts)):
         text = "".join(json.dumps(row) + "\n" for row in rows)
         Path(f"{name}.jsonl").write_text(text, "utf-8")
     Path("doc.txt").write_text(DOCUMENT, "utf-8")

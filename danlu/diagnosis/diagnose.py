@@ -70,7 +70,7 @@ def ask(probe: Probe, examined: Examined) -> ProbeReport:
     Raises:
         DanluError: For whatever the user can mend.
     """
-    settings = asdict(probe) if is_dataclass(probe) else {}
+    settings: dict[str, Any] = asdict(probe) if is_dataclass(probe) else {}
     try:
         seen, skipped = probe.look(examined), None
     except CannotLookError as reason:

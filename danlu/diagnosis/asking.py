@@ -153,6 +153,11 @@ class Budget:
     spent_tokens: int = 0
     _began: float | None = field(default=None, init=False)
 
+    def allow(self, minutes: float | None = None, tokens: int | None = None) -> None:
+        """Begin anew with another allowance, as each probe does."""
+        self.seconds = None if minutes is None else 60 * minutes
+        self.tokens, self.spent_tokens, self._began = tokens, 0, None
+
     def begin(self) -> None:
         """Start the clock, at the first question."""
         if self._began is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,17 @@ from pydantic import BaseModel
 from danlu.config import make_recipe
 from danlu.config.data_sections import DataSource
 from danlu.config.recipe import WITH_TEACHER, Recipe
-from danlu.diagnosis.asking import Budget, Local, Progress
+from danlu.diagnosis.asking import Ask, Budget, Local, Progress
+from danlu.diagnosis.commands import told
 from danlu.diagnosis.examples import Example, Examples, Part
 from danlu.diagnosis.kept import FILE, Kept, folder_stamp
 from danlu.diagnosis.measure import Measure, measures
+from danlu.diagnosis.probe import Examined
 from danlu.errors import RecipeError, RunError
 from danlu.models.source import ModelSource, adapter_base, builtin_named, resolve, run_model
 from danlu.records import Record, read_records
 from danlu.runs import Resolved, RunDirectory
-from danlu.runs.findings import FOLDER
+from danlu.runs.findings import FOLDER, Finding
 from danlu.workshop.data import VERSION_PREFIX, recipe_sources
 from danlu.workshop.taxonomy import Taxonomy
 
@@ -145,6 +148,11 @@ class Subject:
             if tree:
                 skills |= Taxonomy.from_tree(tree, "resolved.json").skills
         return Taxonomy(skills) if skills else None
+
+    def told(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+        """Write this run and its data into the commands of findings."""
+        train = self.recipe.data.train
+        return told(findings, str(self.run.path), train[0].path if train else None)
 
     # The models --------------------------------------------------------------------------
 
@@ -308,6 +316,48 @@ class Subject:
         given = self._pinned(data.eval, 1) if own_eval else self._pinned(data.train, 0)
         sources = recipe_sources(given)[0]
         yield from read_records(sources, on_bad_record=data.on_bad_record)
+
+
+def subject_of(examined: Examined) -> Subject:
+    """Open the run under examination; ``examined.once(subject_of)`` shares it among probes."""
+    return Subject.open(examined.run, device=examined.device, progress=examined.progress)
+
+
+def held_out_records(
+    paths: Sequence[str], task_types: Collection[str], limit: int | None = None
+) -> list[Example]:
+    """Read records that a run did not learn, as examples.
+
+    Args:
+        paths: Files, folders or globs of records that end with an answer.
+        task_types: Of those that were trained; others are left out.
+        limit: Of each task type, at most so many, the first ones.
+
+    Raises:
+        RunError: If none of the records is of these task types.
+        RecordError: If they cannot be read.
+    """
+    found: list[Example] = []
+    counts: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    for record in read_records(list(paths)) if paths else ():
+        seen[record.task_type] += 1
+        answer = record.messages[-1] if record.messages else None
+        if record.task_type not in task_types or answer is None or answer.role != "assistant":
+            continue
+        counts[record.task_type] += 1
+        if limit is None or counts[record.task_type] <= limit:
+            ask = Ask(record.messages[:-1])
+            text = (answer.content or "").strip()
+            own = Example(record.id, record.task_type, "eval", ask, text, (), record.tags)
+            found.append(replace(own, meta=record.meta))
+    if paths and not found:
+        raise RunError(
+            f"no record is of a task type that was trained and ends with an answer. Trained were "
+            f"{', '.join(sorted(task_types))}; the records are of {', '.join(sorted(seen))}.",
+            where=", ".join(paths),
+        )
+    return found
 
 
 def given_settings(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from danlu.workshop.produce.expectation import Expectation
 from danlu.workshop.produce.measures import mentions
 from danlu.workshop.produce.prompts import LANGUAGES, Language, Prompts, language_of
 from danlu.workshop.store.decision import Decision, Progress, keep, make
+from danlu.workshop.store.settings import field_settings
 
 SystemKind = Literal["form", "facts", "ignored"]
 SYSTEM_KINDS: tuple[SystemKind, ...] = ("form", "facts", "ignored")
@@ -91,9 +92,7 @@ class SystemPrompts:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings, and what the shipped material is."""
-        fields = self.__dataclass_fields__.items()
-        found = {name: getattr(self, name) for name, one in fields if name != "rejects"}
-        return found | {"material": fingerprint(LANGUAGES)}
+        return field_settings(self) | {"material": fingerprint(LANGUAGES)}
 
     def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:
         """Keep the records, and add those with a system prompt."""

@@ -29,6 +29,7 @@ from danlu.workshop.produce.common import Rejects, answer_of, made_record, once,
 from danlu.workshop.produce.expectation import Expectation
 from danlu.workshop.produce.prompts import LANGUAGES, Language, Prompts, language_of
 from danlu.workshop.store.decision import Decision, Progress, keep, make
+from danlu.workshop.store.settings import field_settings
 
 Turn = Literal["switch", "return"]
 TURNS: tuple[Turn, ...] = ("switch", "return")
@@ -77,9 +78,7 @@ class Topics:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings, and what the shipped material is."""
-        fields = self.__dataclass_fields__.items()
-        found = {name: getattr(self, name) for name, one in fields if name != "rejects"}
-        return found | {"material": fingerprint(LANGUAGES)}
+        return field_settings(self) | {"material": fingerprint(LANGUAGES)}
 
     def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:
         """Keep the records, and add dialogues."""

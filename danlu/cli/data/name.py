@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from danlu.cli.data.common import Data, StorePath, open_store
+from danlu.cli.data.common import StorePath, open_store
 from danlu.cli.output import note
 
 NAME_EPILOG = """\b
@@ -27,15 +27,17 @@ before is forgotten, so a recipe that says version:NAME or version:NAME@2 no lon
 
 
 def name_version(
-    data: Data,
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="As NAME, NAME@2, an id or how it begins.")
+    ],
     name: Annotated[str, typer.Argument(metavar="NAME", help="What it shall be called.")],
     store: StorePath = None,
 ) -> None:
     """Let a name point to a version that is there."""
     opened = open_store(store)
-    version = opened.find(data)
-    is_new = opened.name(version, name)
-    note(f"{name} = {version.id}{'' if is_new else ', as before'}: {len(version):,} records")
+    found = opened.find(version)
+    is_new = opened.name(found, name)
+    note(f"{name} = {found.id}{'' if is_new else ', as before'}: {len(found):,} records")
 
 
 def unname(

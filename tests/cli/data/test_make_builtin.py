@@ -34,7 +34,7 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "self-instruct": ("seeds.jsonl", "--count", "1", "--language", "en", "--most-rounds", "1"),
     "evolve": ("seeds.jsonl", "--way", "deepen", "--way", "rephrase"),
-    "constraints": ("one.jsonl", "--kind", "max_words"),
+    "constraints": ("one.jsonl", "--kind", "max_characters"),
     "doc2qa": ("doc.txt", "--questions", "1"),
     "doc2conv": ("doc.txt", "--turns", "2"),
     "summarise": ("doc.txt", "--length", "7", "--reasks", "1"),

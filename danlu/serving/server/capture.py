@@ -32,10 +32,10 @@ class Capture:
 
     Args:
         folder: Where the files are; made if need be.
-        keep_days: For how many days they stay.
+        keep_days: For how many days they stay; None removes none.
     """
 
-    def __init__(self, folder: Path, keep_days: int) -> None:
+    def __init__(self, folder: Path, keep_days: int | None) -> None:
         self.folder = folder
         self.keep_days = keep_days
         self._lock = threading.Lock()
@@ -73,40 +73,50 @@ class Capture:
             id=answer_id,
             messages=tuple(messages),
             time=now(),
-            session=_pseudonym(headers.get(SESSION_HEADER) or request.user or ""),
+            session=pseudonym(headers.get(SESSION_HEADER) or request.user or ""),
             model=served.name,
             adapter=served.run or "",
             data_version=served.data_version,
             tools=tuple(tools.value),
         )
-        self._append(mask_turn(turn).value)
+        self.add(turn)
 
     def feedback(self, said: FeedbackRequest) -> None:
         """Write down what somebody says of an answer."""
-        vote = Vote(_pseudonym(said.voter), said.up, now(), said.text, said.corrected)
-        self._append(Feedback(said.id, mask_vote(vote).value))
+        vote = Vote(pseudonym(said.voter), said.up, now(), said.text, said.corrected)
+        self.add(Feedback(said.id, vote))
 
-    def _append(self, entry: Turn | Feedback) -> None:
+    def add(self, entry: Turn | Feedback) -> None:
+        """Write down a turn or a vote, personal data masked.
+
+        Raises:
+            RecordError: If it is not whole.
+            OSError: If it cannot be written.
+        """
+        if isinstance(entry, Turn):
+            entry = mask_turn(entry).value
+        else:
+            entry = Feedback(entry.turn, mask_vote(entry.vote).value)
         today = datetime.now(UTC).date()
         with self._lock:
             append_capture(self.folder / f"{today.isoformat()}.jsonl", entry)
             if self._day != today:
                 self._day = today
-                self._remove_old(today)
+                if self.keep_days is not None:
+                    self._remove_old(today - timedelta(days=self.keep_days))
 
-    def _remove_old(self, today: date) -> None:
-        oldest = today - timedelta(days=self.keep_days)
+    def _remove_old(self, oldest: date) -> None:
         for path in self.folder.iterdir():
             found = _DAY.fullmatch(path.name)
             if found and date.fromisoformat(found[1]) < oldest:
                 path.unlink()
 
 
-def _pseudonym(name: str) -> str:
+def pseudonym(name: str) -> str:
     """Return a name that stays the same for the same person, and says nothing of who it is.
 
     Example:
-        >>> _pseudonym("li@danlu.cn") == _pseudonym("li@danlu.cn") != _pseudonym("wang@danlu.cn")
+        >>> pseudonym("li@danlu.cn") == pseudonym("li@danlu.cn") != pseudonym("wang@danlu.cn")
         True
     """
     if not name:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from danlu.errors import DanluError, did_you_mean
 from danlu.generation.interface import Sampling
-from danlu.records.capture import Feedback, Turn, Vote, now
+from danlu.records.capture import Turn, now
 from danlu.serving.chat import Chat
 from danlu.serving.speakers import Speaker
 
@@ -169,7 +169,15 @@ class Session:
         place = self.seats[seat]
         if not place.turn:
             self._write_turn(place)
-        self._add(Feedback(place.turn, Vote(self._pseudonym(), up, now(), text, corrected)))
+        from danlu.serving.server.protocol import FeedbackRequest
+
+        try:
+            request = FeedbackRequest(
+                id=place.turn, up=up, text=text, corrected=corrected, voter=self._voter[:128]
+            )
+        except ValueError as error:
+            raise DanluError("this is too long to be kept: say it shorter.") from error
+        self._kept(lambda capture: capture.feedback(request))
 
     def must_take_votes(self) -> None:
         """Check that there is an answer to vote on, and a folder for votes.
@@ -186,30 +194,24 @@ class Session:
 
     def _write_turn(self, seat: Seat) -> None:
         seat.turn = f"chat-{_new_id()}"
-        self._add(
-            Turn(
-                id=seat.turn,
-                messages=tuple(seat.chat.messages),
-                time=now(),
-                session=seat.session,
-                model=seat.speaker.name,
-                adapter=seat.speaker.run,
-                data_version=seat.speaker.data_version,
-            )
+        turn = Turn(
+            id=seat.turn,
+            messages=tuple(seat.chat.messages),
+            time=now(),
+            session=seat.session,
+            model=seat.speaker.name,
+            adapter=seat.speaker.run,
+            data_version=seat.speaker.data_version,
         )
+        self._kept(lambda capture: capture.add(turn))
 
-    def _add(self, entry: Turn | Feedback) -> None:
+    def _kept(self, write: Callable[[Capture], None]) -> None:
         assert self._capture is not None
         try:
-            self._capture.add(entry)
+            write(self._capture)
         except OSError as error:
             where = str(self._capture.folder)
             raise DanluError(f"cannot be written: {error.strerror}.", where=where) from error
-
-    def _pseudonym(self) -> str:
-        from danlu.serving.server.capture import pseudonym
-
-        return pseudonym(self._voter)
 
     def _last(self) -> None:
         """Check that there is an answer."""

@@ -125,6 +125,10 @@ def load_speakers(
         from danlu.serving.server.served import Wanted, load_served
 
         wanted = [_free_name(Wanted.of(name), local) for name in local]
+        called = [one.name for one in wanted]
+        for name in called:
+            if called.count(name) > 1:
+                raise ModelError("two models have this name; give one another.", where=name)
         served = load_served(
             wanted,
             template=template,

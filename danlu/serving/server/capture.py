@@ -73,50 +73,46 @@ class Capture:
             id=answer_id,
             messages=tuple(messages),
             time=now(),
-            session=pseudonym(headers.get(SESSION_HEADER) or request.user or ""),
+            session=_pseudonym(headers.get(SESSION_HEADER) or request.user or ""),
             model=served.name,
             adapter=served.run or "",
             data_version=served.data_version,
             tools=tuple(tools.value),
         )
-        self.add(turn)
+        self._append(mask_turn(turn).value)
 
     def feedback(self, said: FeedbackRequest) -> None:
         """Write down what somebody says of an answer."""
-        vote = Vote(pseudonym(said.voter), said.up, now(), said.text, said.corrected)
-        self.add(Feedback(said.id, vote))
+        vote = Vote(_pseudonym(said.voter), said.up, now(), said.text, said.corrected)
+        self._append(Feedback(said.id, mask_vote(vote).value))
 
-    def add(self, entry: Turn | Feedback) -> None:
-        """Write down a turn or a vote, personal data masked.
+    def add(self, turn: Turn) -> None:
+        """Write down an answer that was given elsewhere, as in the terminal."""
+        self._append(mask_turn(turn).value)
 
-        Raises:
-            RecordError: If it is not whole.
-            OSError: If it cannot be written.
-        """
-        if isinstance(entry, Turn):
-            entry = mask_turn(entry).value
-        else:
-            entry = Feedback(entry.turn, mask_vote(entry.vote).value)
+    def _append(self, entry: Turn | Feedback) -> None:
         today = datetime.now(UTC).date()
         with self._lock:
             append_capture(self.folder / f"{today.isoformat()}.jsonl", entry)
             if self._day != today:
                 self._day = today
-                if self.keep_days is not None:
-                    self._remove_old(today - timedelta(days=self.keep_days))
+                self._remove_old(today)
 
-    def _remove_old(self, oldest: date) -> None:
+    def _remove_old(self, today: date) -> None:
+        if self.keep_days is None:
+            return
+        oldest = today - timedelta(days=self.keep_days)
         for path in self.folder.iterdir():
             found = _DAY.fullmatch(path.name)
             if found and date.fromisoformat(found[1]) < oldest:
                 path.unlink()
 
 
-def pseudonym(name: str) -> str:
+def _pseudonym(name: str) -> str:
     """Return a name that stays the same for the same person, and says nothing of who it is.
 
     Example:
-        >>> pseudonym("li@danlu.cn") == pseudonym("li@danlu.cn") != pseudonym("wang@danlu.cn")
+        >>> _pseudonym("li@danlu.cn") == _pseudonym("li@danlu.cn") != _pseudonym("wang@danlu.cn")
         True
     """
     if not name:

@@ -73,7 +73,7 @@ def test_whatever_its_description_allows_and_more_is_answered_in_openais_shape(a
     schemathesis = pytest.importorskip("schemathesis")
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
     few = settings(
-        max_examples=12,
+        max_examples=8,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
         database=None,
@@ -90,7 +90,7 @@ def test_whatever_its_description_allows_and_more_is_answered_in_openais_shape(a
     for one in schema.get_all_operations():
         operation = one.ok()
         seed(7)(few(given(case=operation.as_strategy())(check)))()
-    assert len(asked) > 50
+    assert len(asked) > 40
     assert {200, 400, 404} <= set(asked)
 
 
@@ -102,7 +102,7 @@ def test_whatever_its_description_allows_and_more_is_answered_in_openais_shape(a
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: -4\r\n\r\n",
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
         b"Content-Type: application/json\r\n\r\nzz\r\n",
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 3_000_000 + b"\r\n\r\n",
     ],
     ids=["noise", "version", "length", "chunk", "header"],
 )
@@ -127,6 +127,7 @@ def test_what_is_no_http_is_refused_and_costs_only_its_connection(address, data)
         (b'{"model": "tiny", "messages": [{"role": "user", "content": "\\ud800"}]}', 400),
         (b'{"model": "tiny", "messages": [{"role": "user", "content": 1e999}]}', 400),
         (b'{"model": "tiny", "n": 99999999999999999999, "messages": []}', 400),
+        (b'{"model": "tiny", "stream": true, "messages": [{"role": "user\\udfff"}]}', 400),
         (json.dumps({**BODY, "messages": ASK * 5000}).encode(), 413),
         (json.dumps({**BODY, "user": "x" * 60_000}).encode(), 413),
     ],
@@ -161,11 +162,11 @@ def test_clients_that_read_nothing_hold_nobody_else_up(tiny_tokenizer):
 
 
 def tasks():
-    return sum(isinstance(one, asyncio.Task) and not one.done() for one in gc.get_objects())
+    return sum(type(one) is asyncio.Task and not one.done() for one in gc.get_objects())
 
 
 def rows():
-    return sum(isinstance(one, _Row) for one in gc.get_objects())
+    return sum(type(one) is _Row for one in gc.get_objects())
 
 
 @pytest.mark.slow
@@ -214,7 +215,7 @@ def test_memory_that_does_not_suffice_for_one_fails_that_one(tiny_tokenizer, mon
     with serving(served) as address:
         expected = post(address, BODY).json()["choices"][0]["message"]
         monkeypatch.setattr(backend, "logits", small)
-        huge = {**BODY, "messages": [{"role": "user", "content": "炉" * 60}]}
+        huge = {**BODY, "messages": [{"role": "user", "content": "炉" * 120}]}
         found: dict[str, httpx2.Response] = {}
         threads = [
             threading.Thread(target=lambda k=k, b=b: found.update({k: post(address, b)}))

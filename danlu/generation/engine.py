@@ -15,7 +15,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,7 +23,14 @@ from torch import Tensor
 
 from danlu.errors import DanluError
 from danlu.generation.draw import draw, uniforms
-from danlu.generation.requests import Finish, Piece, Request, StopTexts, TokenScore
+from danlu.generation.requests import (
+    EngineCounts,
+    Finish,
+    Piece,
+    Request,
+    StopTexts,
+    TokenScore,
+)
 from danlu.generation.rows import KeyValues, OneByOne, Part, SideBySide
 from danlu.generation.text import TextStream
 
@@ -50,31 +57,6 @@ class EngineLimits:
 
 class BusyError(DanluError):
     """So many requests wait already that another one is refused."""
-
-
-@dataclass
-class EngineCounts:
-    """What the engine has done since it began; read them at any time.
-
-    Attributes:
-        requests: Taken on.
-        finished: By how they ended.
-        prompt_tokens: Of all prompts.
-        shared_tokens: Of those, not computed because an earlier prompt began alike.
-        answer_tokens: Drawn.
-        steps: Computed.
-        running: Answers under way.
-        waiting: Requests not begun.
-    """
-
-    requests: int = 0
-    finished: dict[str, int] = field(default_factory=dict)
-    prompt_tokens: int = 0
-    shared_tokens: int = 0
-    answer_tokens: int = 0
-    steps: int = 0
-    running: int = 0
-    waiting: int = 0
 
 
 class Ticket:

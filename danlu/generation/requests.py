@@ -123,3 +123,28 @@ class StopTexts:
         """Return what was held back, when no more comes."""
         held, self._held = self._held, ""
         return "" if self.found else held
+
+
+@dataclass
+class EngineCounts:
+    """What the engine has done since it began; read them at any time.
+
+    Attributes:
+        requests: Taken on.
+        finished: By how they ended.
+        prompt_tokens: Of all prompts.
+        shared_tokens: Of those, not computed because an earlier prompt began alike.
+        answer_tokens: Drawn.
+        steps: Computed.
+        running: Answers under way.
+        waiting: Requests not begun.
+    """
+
+    requests: int = 0
+    finished: dict[str, int] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    shared_tokens: int = 0
+    answer_tokens: int = 0
+    steps: int = 0
+    running: int = 0
+    waiting: int = 0

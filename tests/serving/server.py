@@ -16,6 +16,7 @@ from danlu.generation.interface import Sampling
 from danlu.generation.local import TransformersGenerator
 from danlu.generation.rows import KeyValues, Part, SideBySide, use_rows_attention
 from danlu.sequences.template import ChatTemplate
+from danlu.serving.gateway.routed import Routed
 from danlu.serving.server.app import make_app
 from danlu.serving.server.calls import call_form
 from danlu.serving.server.run import listen
@@ -66,12 +67,15 @@ def scripted_served(tokenizer: Any, answer: str, name: str = "scripted") -> Serv
 
 
 @contextmanager
-def serving(*served: Served, **settings: Any) -> Iterator[str]:
+def serving(*served: Served, routed: Sequence[Routed] = (), **settings: Any) -> Iterator[str]:
     """Serve in a thread, and give the address."""
     wanted = ServerSettings(port=0, drain_s=1, **settings)
     listening = listen(wanted)
     config = uvicorn.Config(
-        make_app(served, wanted), log_level="warning", access_log=False, timeout_keep_alive=1
+        make_app(served, wanted, routed),
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=1,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from danlu.errors import ModelError
 from danlu.generation.engine import Engine, EngineLimits
 from danlu.generation.interface import Sampling
 from danlu.generation.local import TransformersGenerator
@@ -20,6 +16,7 @@ from danlu.models.token_rows import ROWS_FILE
 from danlu.sequences.golden import check_golden
 from danlu.sequences.template import ChatTemplate
 from danlu.serving.server.calls import CallForm, call_form
+from danlu.serving.server.origin import Origin, Wanted
 
 
 @dataclass(frozen=True)
@@ -49,33 +46,6 @@ class Served:
     created: int = 0
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A model to be served.
-
-    Attributes:
-        name: What clients shall call it.
-        path: A run directory, a folder, a GGUF file, a hub id or ``builtin:NAME``.
-    """
-
-    name: str
-    path: str
-
-    @classmethod
-    def of(cls, text: str) -> Wanted:
-        """Read ``NAME=PATH``, or a path, whose last part is then the name.
-
-        Example:
-            >>> Wanted.of("runs/support"), Wanted.of("help=runs/support").name
-            (Wanted(name='support', path='runs/support'), 'help')
-        """
-        name, equals, path = text.partition("=")
-        if equals and name and path and not Path(text).exists():
-            return cls(name, path)
-        plain = text.removeprefix("builtin:").rstrip("/")
-        return cls(Path(plain).name or plain, text)
-
-
 def load_served(
     wanted: Sequence[Wanted],
     *,
@@ -89,7 +59,7 @@ def load_served(
     """Load models; LoRA adapters of one base share it.
 
     Args:
-        wanted: What and under which names.
+        wanted: What and under which names, all different.
         template: Chat template, where a model has none of its own.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``auto``, ``float32`` or ``bfloat16``.
@@ -98,15 +68,10 @@ def load_served(
         progress: Show a bar on stderr while a model is converted for the first time.
 
     Raises:
-        ModelError: If one is not there or cannot be read, or two have the same name.
+        ModelError: If one is not there or cannot be read.
         TemplateError: If one has no chat template, or renders its golden prompts otherwise.
     """
     names = [one.name for one in wanted]
-    for name in names:
-        if names.count(name) > 1:
-            raise ModelError(
-                "two models have this name; give one another, as in other=PATH.", where=name
-            )
     place = pick_device(device)
     options: dict[str, Any] = {
         "dtype": pick_dtype(precision, place),
@@ -153,11 +118,12 @@ def _serve(
             adapter=adapter,
             calls=call_form(generators[adapter].template),
             sampling=_defaults(model),
-            run=_run(one.path),
-            data_version=_data_version(one.path),
-            created=_created(one.path),
+            run=origin.run,
+            data_version=origin.data_version,
+            created=origin.created,
         )
         for adapter, one in wanted.items()
+        for origin in [Origin.of(one.path)]
     ]
 
 
@@ -202,22 +168,3 @@ def _defaults(model: Any) -> Sampling:
         temperature=getattr(config, "temperature", None) or plain.temperature,
         top_p=getattr(config, "top_p", None) or plain.top_p,
     )
-
-
-def _run(path: str) -> str | None:
-    source = resolve(path)
-    return path if source.kind == "run" else None
-
-
-def _data_version(path: str) -> str:
-    """Return which dataset version a run was trained on, if it names one."""
-    file = Path(path) / "resolved.json"
-    if not file.is_file():
-        return ""
-    datasets = json.loads(file.read_text("utf-8")).get("datasets") or []
-    return str(datasets[0].get("id", "")) if datasets else ""
-
-
-def _created(path: str) -> int:
-    place = Path(path)
-    return int(place.stat().st_mtime) if place.exists() else int(time.time())

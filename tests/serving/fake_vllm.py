@@ -3,6 +3,7 @@
 It renders and cuts prompts with the template and the tokenizer that it was given, as vLLM does.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -13,15 +14,17 @@ from pathlib import Path
 def main(arguments: list[str]) -> None:
     if "--fail" in arguments:
         sys.exit("CUDA out of memory, says the stand-in")
-    options = dict(zip(arguments, arguments[1:], strict=False))
+    options = dict(itertools.pairwise(arguments))
     template = Path(options["--chat-template"]).read_text("utf-8")
     if "--otherwise" in arguments:
         template = template.replace("assistant", "asistant")
     base = options["--served-model-name"]
     names = [one.partition("=")[0] for one in arguments if "=" in one and not one.startswith("-")]
-    from transformers import AutoTokenizer
+    from jinja2 import Environment
+    from tokenizers import Tokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(arguments[1])
+    tokenizer = Tokenizer.from_file(f"{arguments[1]}/tokenizer.json")
+    compiled = Environment().from_string(template)
     seen = {
         "arguments": arguments,
         "template": template,
@@ -43,13 +46,10 @@ def main(arguments: list[str]) -> None:
             if not self.may():
                 return
             if self.path == "/tokenize":
-                found = tokenizer.apply_chat_template(
-                    asked["messages"],
-                    tools=asked.get("tools"),
-                    chat_template=template,
-                    add_generation_prompt=True,
-                    return_dict=False,
+                text = compiled.render(
+                    messages=asked["messages"], tools=asked.get("tools"), add_generation_prompt=True
                 )
+                found = tokenizer.encode(text, add_special_tokens=False).ids
                 self.send({"tokens": found, "count": len(found), "max_model_len": 99})
                 return
             message = {"role": "assistant", "content": json.dumps(seen)}

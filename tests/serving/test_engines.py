@@ -46,8 +46,7 @@ def adapters(base, tmp_path_factory, tiny_tokenizer):
     for rank in (4, 12):
         folder = tmp_path_factory.mktemp("adapters") / f"r{rank}"
         model = tiny_llama()
-        config = LoraConfig(r=rank, target_modules=["q_proj"], base_model_name_or_path=str(base))
-        tuned = get_peft_model(model, config)
+        tuned = get_peft_model(model, LoraConfig(r=rank, target_modules=["q_proj"]))
         tuned.peft_config["default"].base_model_name_or_path = str(base)
         tuned.save_pretrained(folder)
         tiny_tokenizer.save_pretrained(folder)
@@ -141,7 +140,8 @@ def test_what_vllm_says_when_it_fails_is_told(base, vllm):
 
 def test_vllm_that_is_not_installed(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(DanluError, match="vLLM is not installed.*pip install vllm"):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(DanluError, match=r"vLLM is not installed.*pip install vllm"):
         vllm_program()
 
 
@@ -173,7 +173,7 @@ def test_the_engine_is_picked_by_what_is_served(base, tmp_path, monkeypatch):
     assert pick_engine("auto", [gguf]) == "llama-cpp"
     assert pick_engine("auto", [folder]) == pick_engine("auto", [folder, gguf]) == "danlu"
     assert pick_engine("danlu", [gguf]) == "danlu"
-    with pytest.raises(ModelError, match="tiny: llama.cpp reads GGUF files"):
+    with pytest.raises(ModelError, match=r"tiny: llama\.cpp reads GGUF files"):
         pick_engine("llama-cpp", [folder])
     with pytest.raises(DanluError, match="Did you mean 'vllm'"):
         pick_engine("vlm", [folder])
@@ -204,7 +204,7 @@ def test_a_broken_gguf_file_is_told_and_ends_nothing_else(tmp_path):
     file = tmp_path / "m.gguf"
     file.write_bytes(b"GGUF" + bytes(100))
     with (
-        pytest.raises(ModelError, match="llama.cpp for m: ended while it started"),
+        pytest.raises(ModelError, match=r"llama\.cpp for m: ended while it started"),
         started([Wanted("m", str(file))], EngineSettings(device="cpu"), print),
     ):
         pass

@@ -92,7 +92,7 @@ def vllm_program() -> str:
         DanluError: If it is not installed.
     """
     beside = Path(sys.executable).with_name("vllm")
-    found = str(beside) if beside.is_file() else shutil.which("vllm")
+    found = shutil.which("vllm") or (str(beside) if beside.is_file() else None)
     if found is None:
         hint = " (its package is, without its program)" if importlib.util.find_spec("vllm") else ""
         raise DanluError(

@@ -215,5 +215,7 @@ def read_card(folder: Path) -> LatencyCard:
     """
     found = read_row(LatencyCard, folder / CARD_FILE)
     if found is None:
-        raise DanluError("there is no latency card: danlu bench-serve makes one.", where=str(folder))
+        raise DanluError(
+            "there is no latency card: danlu bench-serve makes one.", where=str(folder)
+        )
     return found

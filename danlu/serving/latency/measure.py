@@ -27,8 +27,6 @@ LEVEL_PROMPT_TOKENS = 32
 SHARE_OF_MOST = 0.5
 """Arrivals by chance come at this share of what was answered at best, if no rate is given."""
 
-Say = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -56,16 +54,21 @@ class Measuring:
         server: Whom to ask.
         model: What for.
         settings: How much.
-        step: Called once a request has ended.
+        step: Called with the number of requests that have ended.
     """
 
     def __init__(
-        self, server: Asked, model: str, settings: CardSettings, step: Callable[[], None]
+        self,
+        server: Asked,
+        model: str,
+        settings: CardSettings,
+        step: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._server, self._model = server, model
         self._settings, self._step = settings, step
         self._rng = random.Random(settings.seed)
         self._timings: list[Timing] = []
+        self._done = 0
         self._ignore_stops = True
 
     async def all(self) -> Measured:
@@ -108,7 +111,8 @@ class Measuring:
         if self._ignore_stops:  # vLLM, llama.cpp and Danlu know it; OpenAI's own refuses it
             body["ignore_eos"] = True
         timing = await timed(self._server, body, self._settings.seconds)
-        self._step()
+        self._done += 1
+        self._step(self._done)
         return timing
 
     async def _warm_up(self) -> None:
@@ -150,7 +154,9 @@ class Measuring:
                 await self._ask(LEVEL_PROMPT_TOKENS, tokens) for _ in range(self._settings.rounds)
             ]
 
-        found = [one for own in await asyncio.gather(*(user() for _ in range(users))) for one in own]
+        found = [
+            one for own in await asyncio.gather(*(user() for _ in range(users))) for one in own
+        ]
         self._timings += found
         answered = [one for one in found if not one.failure]
         longer = [one for one in answered if one.answer_tokens > 1]

@@ -128,7 +128,7 @@ def _asked(
                     on_piece=_nobody,
                     adapter=served.adapter,
                     stop=request.stops,
-                    stop_ids=served.generator.stop_ids,
+                    stop_ids=frozenset() if request.ignore_eos else served.generator.stop_ids,
                     top_logprobs=top,
                     bias=_bias(request, served),
                     presence=request.presence_penalty,

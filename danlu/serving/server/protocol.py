@@ -51,6 +51,7 @@ class _Sampled(_Request):
     frequency_penalty: Penalty = 0.0
     logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = None
     seed: int | None = None
+    ignore_eos: bool = False
 
     @property
     def stops(self) -> tuple[str, ...]:

@@ -97,6 +97,13 @@ def serve(
         typer.Option(help="Folder to write conversations to, personal data masked; else none."),
     ] = None,
     keep_days: Annotated[int, typer.Option(help="Days that conversations are kept.")] = 30,
+    pooling: Annotated[
+        str | None,
+        typer.Option(
+            help="Embeddings are the mean, last or first hidden state; else an encoder's own "
+            "way, or the mean."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     trust_remote_code: Annotated[
@@ -113,6 +120,7 @@ def serve(
     from danlu.serving.engines.start import EngineSettings, started
     from danlu.serving.gateway.routed import Upstream
     from danlu.serving.server.origin import Wanted
+    from danlu.serving.server.protocol import checked_pooling
     from danlu.serving.server.run import listen, serve
     from danlu.serving.server.settings import ServerSettings
 
@@ -140,6 +148,7 @@ def serve(
         precision=precision,
         template=template,
         longest=longest,
+        pooling=None if pooling is None else checked_pooling(pooling),
         trust_remote_code=trust_remote_code,
     )
     wanted = [Wanted.of(one) for one in models or ()]

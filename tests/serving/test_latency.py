@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from danlu.cli.main import run
 from danlu.errors import DanluError
 from danlu.serving.latency import fit, show
-from danlu.serving.latency.asking import Refused
+from danlu.serving.latency.asking import RefusedError
 from danlu.serving.latency.card import CardSettings, FirstToken, LatencyCard, Target, read_card
 from danlu.serving.latency.make import write_card
 from danlu.serving.latency.measure import Measured, Measuring, requests_of
@@ -62,7 +62,7 @@ class Scripted:
     async def stream(self, body):
         self.number += 1
         if self.fails(self.number):
-            raise Refused("status 500")
+            raise RefusedError("status 500")
         content = body["messages"][0]["content"]
         prompt = len(content.split())
         self.running += 1
@@ -165,15 +165,16 @@ def test_without_the_servers_counts_pieces_are_counted():
 
 
 def test_what_takes_too_long_has_failed():
-    slow = measured(Scripted(noise=0), seconds=1.0, concurrency=(1,), arrivals=2)
+    slow = measured(Scripted(noise=0), seconds=1.0, concurrency=(1,))
     assert slow.levels[0].failed == slow.levels[0].requests == 2
     assert slow.levels[0].per_token_s is None
-    # 800 tokens of prompt take 1.5 s, so four lengths are left.
+    # 800 tokens of prompt take more than a second, so four lengths are left.
     assert len({one.prompt_tokens for one in slow.first_tokens}) == 4
-    assert slow.failures == {"longer than 1 s": 12}
+    assert slow.failures == {"longer than 1 s": 10}
+    assert slow.arrivals == []  # at what rate should they come?
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(
     flat=st.floats(0.01, 2.0),
     knee=st.sampled_from([64, 128, 256]),

@@ -17,6 +17,7 @@ from danlu.errors import DanluError
 from danlu.generation.interface import Sampling
 from danlu.generation.local import TransformersGenerator
 from danlu.serving.server.keys import Keys
+from danlu.serving.server.run import listen
 from danlu.serving.server.settings import ServerSettings
 from tests.serving.server import scripted_served, serving, tiny_served
 from tests.tiny_models import tiny_llama
@@ -63,6 +64,16 @@ def client(address):
 
 def post(address: str, path: str, body: object) -> httpx2.Response:
     return httpx2.post(f"{address}{path}", json=body, timeout=30)
+
+
+def test_answers_are_sent_at_once():
+    """asyncio sets TCP_NODELAY where the protocol is named; else answers wait 40 ms."""
+    with listen(ServerSettings(port=0)) as listening:
+        listening.listen()
+        with socket.create_connection(listening.getsockname()):
+            accepted, _ = listening.accept()
+            assert accepted.proto == socket.IPPROTO_TCP
+            accepted.close()
 
 
 def test_the_models_are_listed(client):

@@ -19,6 +19,7 @@ from danlu.serving.engines.llama_server import CONTEXT_TOKENS, LlamaSettings, st
 from danlu.serving.engines.vllm import start_vllm, vllm_plan, vllm_program
 from danlu.serving.gateway.routed import Routed, Upstream, routed_models
 from danlu.serving.server.origin import Origin, Wanted
+from danlu.serving.server.protocol import Pooling
 from danlu.serving.verify import verify_served
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class EngineSettings:
         precision: ``auto``, ``float32`` or ``bfloat16``, of Danlu's own engine.
         template: Chat template, where a model has none of its own.
         longest: Longest answer that may be asked for; None leaves it to the engine.
+        pooling: Of embeddings; None for the model's own, or the mean.
         trust_remote_code: Run Python code that comes with a model.
     """
 
@@ -62,6 +64,7 @@ class EngineSettings:
     precision: str = "auto"
     template: str | None = None
     longest: int | None = None
+    pooling: Pooling | None = None
     trust_remote_code: bool = False
 
 
@@ -204,6 +207,7 @@ def _in_process(wanted: Sequence[Wanted], settings: EngineSettings) -> list[Serv
         device=settings.device,
         precision=settings.precision,
         limits=EngineLimits(rows=settings.rows or ROWS),
+        pooling=settings.pooling,
         trust_remote_code=settings.trust_remote_code,
     )
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from danlu.serving.gateway.wire import Wire, WireError
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The server did not answer; its text says how, in a few words."""
 
 
@@ -22,7 +22,7 @@ class Asked(Protocol):
         """Give the bytes of an answer's events as they come.
 
         Raises:
-            Refused: If there is none, or it breaks off.
+            RefusedError: If there is none, or it breaks off.
         """
         ...
 
@@ -45,11 +45,11 @@ class Endpoint:
             async with self._wire.ask("POST", "/v1/chat/completions", data) as reply:
                 if reply.status != 200:
                     await reply.whole()
-                    raise Refused(f"status {reply.status}")
+                    raise RefusedError(f"status {reply.status}")
                 async for part in reply.parts():
                     yield part
         except WireError as error:
-            raise Refused(error.message) from error
+            raise RefusedError(error.message) from error
 
     def close(self) -> None:
         """Close the connections."""
@@ -109,8 +109,8 @@ async def timed(server: Asked, body: Mapping[str, Any], seconds: float) -> Timin
                         pieces += 1
                     _take_usage(timing, event)
                     if "error" in event:
-                        raise Refused("an error in the stream")
-    except Refused as error:
+                        raise RefusedError("an error in the stream")
+    except RefusedError as error:
         timing.failure = str(error)
     except TimeoutError:
         timing.failure = f"longer than {seconds:g} s"
@@ -127,7 +127,7 @@ def _event(line: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(line[5:])
     except ValueError as error:
-        raise Refused("events that are no JSON") from error
+        raise RefusedError("events that are no JSON") from error
     return found if isinstance(found, dict) else None
 
 

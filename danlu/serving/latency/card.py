@@ -12,7 +12,6 @@ from danlu.errors import DanluError
 from danlu.runs.files import read_row
 from danlu.runs.schema import Row, Text
 
-LAYOUT = 1
 CARD_FILE, PICTURE_FILE, PAGE_FILE = "card.json", "card.png", "card.html"
 CONFIDENCE = 0.95
 
@@ -200,7 +199,7 @@ class LatencyCard(Row):
         targets: The servers.
     """
 
-    layout: Literal[1] = LAYOUT
+    layout: Literal[1] = 1
     made: datetime
     settings: CardSettings
     machine: Text

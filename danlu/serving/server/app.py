@@ -21,7 +21,12 @@ from danlu.serving.server.capture import Capture
 from danlu.serving.server.faults import ApiError
 from danlu.serving.server.keys import Keys
 from danlu.serving.server.metrics import Metrics
-from danlu.serving.server.protocol import ChatRequest, CompletionRequest, FeedbackRequest
+from danlu.serving.server.protocol import (
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    FeedbackRequest,
+)
 from danlu.serving.server.settings import ServerSettings
 
 if TYPE_CHECKING:  # what answers in this process imports torch; a gateway does without
@@ -72,6 +77,7 @@ def make_app(
     app.add_api_route("/v1/models/{name:path}", server.model, methods=["GET"])
     app.add_api_route("/v1/chat/completions", server.chat, methods=["POST"])
     app.add_api_route("/v1/completions", server.complete, methods=["POST"])
+    app.add_api_route("/v1/embeddings", server.embed, methods=["POST"])
     app.add_api_route("/v1/feedback", server.feedback, methods=["POST"])
     app.add_exception_handler(ApiError, _api_error)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _not_valid)  # type: ignore[arg-type]
@@ -139,7 +145,7 @@ class _Server:
         from danlu.serving.server.answers import asked_chat
         from danlu.serving.server.chat import streamed, whole
 
-        served = self._named(body.model)
+        served = self._answering(body.model)
         asked = asked_chat(body, served, self.settings.longest)
 
         def said(answer_id: str, answers: list[Answer]) -> None:
@@ -159,13 +165,21 @@ class _Server:
         from danlu.serving.server.answers import asked_completion
         from danlu.serving.server.chat import streamed, whole
 
-        served = self._named(body.model)
+        served = self._answering(body.model)
         asked = asked_completion(body, served, self.settings.longest)
         if body.stream:
             none = streamed(body, served, asked, self.settings.seconds, lambda *_: None)
             return self._stream(none)
         found, _ = await self._wait(whole(body, served, asked, self.settings.seconds), request)
         return JSONResponse(found)
+
+    async def embed(self, body: EmbeddingRequest, request: Request) -> JSONResponse:
+        """Make vectors of texts."""
+        from danlu.serving.server.embeddings import embeddings
+
+        served = self._named(body.model)
+        work = embeddings(body, served, self.settings.seconds)
+        return JSONResponse(await self._wait(work, request))
 
     async def feedback(self, body: FeedbackRequest) -> dict[str, Any]:
         """Keep what somebody says of an answer."""
@@ -191,6 +205,14 @@ class _Server:
                 code="model_not_found",
             )
         return self.served[name]
+
+    def _answering(self, name: str) -> Served:
+        served = self._named(name)
+        if served.encodes:
+            raise ApiError(
+                f"{name} is an encoder, and answers nothing: ask /v1/embeddings.", param="model"
+            )
+        return served
 
     def _stream(self, events: AsyncIterator[bytes]) -> StreamingResponse:
         headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}

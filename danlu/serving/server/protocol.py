@@ -6,9 +6,11 @@ passed over.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from danlu.errors import DanluError, did_you_mean
 
 Temperature = Annotated[float, Field(ge=0, le=10)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -17,6 +19,26 @@ Stop = Annotated[str, Field(max_length=256)]
 MOST_STOPS = 16
 MOST_CHOICES = 128
 MOST_TOP_LOGPROBS = 20
+MOST_INPUTS = 2048
+
+Pooling = Literal["mean", "last", "first"]
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+
+
+def checked_pooling(name: str) -> Pooling:
+    """Return a pooling of hidden states by its name.
+
+    Raises:
+        DanluError: If there is none of this name.
+    """
+    for one in POOLINGS:
+        if name == one:
+            return one
+    raise DanluError(
+        f"there is no pooling {name!r}; there are {', '.join(POOLINGS)}."
+        f"{did_you_mean(name, POOLINGS)}",
+        where="--pooling",
+    )
 
 
 class _Request(BaseModel):
@@ -200,11 +222,25 @@ class CompletionRequest(_Sampled):
 
 
 class EmbeddingRequest(_Request):
-    """``POST /v1/embeddings``, of encoder models."""
+    """``POST /v1/embeddings``."""
 
-    input: str | Annotated[list[str], Field(min_length=1, max_length=2048)]
+    input: (
+        str
+        | Annotated[list[int], Field(min_length=1)]
+        | Annotated[list[str], Field(min_length=1, max_length=MOST_INPUTS)]
+        | Annotated[list[list[int]], Field(min_length=1, max_length=MOST_INPUTS)]
+    )
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = None
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def inputs(self) -> list[str] | list[list[int]]:
+        """The texts, each a text or token ids."""
+        if isinstance(self.input, str):
+            return [self.input]
+        if isinstance(self.input[0], int):
+            return [self.input]  # type: ignore[list-item]
+        return self.input  # type: ignore[return-value]
 
 
 class FeedbackRequest(BaseModel):

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from danlu.generation.engine import Engine, EngineLimits
 from danlu.generation.interface import Sampling
 from danlu.generation.local import TransformersGenerator
 from danlu.generation.rows import OneByOne, SideBySide, use_rows_attention
+from danlu.models.encoders import is_encoder
 from danlu.models.load import load_model, load_tokenizer, pick_device, pick_dtype
+from danlu.models.readout import Readout, has_readout
 from danlu.models.source import adapter_base, read_json, resolve, run_model, saved_folder
 from danlu.models.token_rows import ROWS_FILE
 from danlu.sequences.golden import check_golden
 from danlu.sequences.template import ChatTemplate
 from danlu.serving.server.calls import CallForm, call_form
+from danlu.serving.server.encoder import EncoderEngine, EncoderParts
 from danlu.serving.server.origin import Origin, Wanted
+from danlu.serving.server.protocol import Pooling
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Served:
         run: The run directory it comes from; None if it is not of a run.
         data_version: Id of the dataset version it was tuned on; empty if none is known.
         created: When its files were made, in seconds since 1970.
+        pooling: How embeddings are made of its hidden states.
+        encodes: Whether it is an encoder, which answers nothing.
     """
 
     name: str
@@ -44,6 +50,8 @@ class Served:
     run: str | None = None
     data_version: str = ""
     created: int = 0
+    pooling: Pooling = "mean"
+    encodes: bool = False
 
 
 def load_served(
@@ -53,6 +61,7 @@ def load_served(
     device: str = "auto",
     precision: str = "auto",
     limits: EngineLimits | None = None,
+    pooling: Pooling | None = None,
     trust_remote_code: bool = False,
     progress: bool = True,
 ) -> list[Served]:
@@ -64,6 +73,7 @@ def load_served(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``auto``, ``float32`` or ``bfloat16``.
         limits: Of each engine.
+        pooling: Of embeddings; None is the mean, of an encoder with a head that of its head.
         trust_remote_code: Run Python code that comes with a model.
         progress: Show a bar on stderr while a model is converted for the first time.
 
@@ -84,11 +94,34 @@ def load_served(
         if base is None or len(together) == 1:
             for one in together:
                 model = load_model(one.path, **options)
+                if is_encoder(model.config):
+                    served.append(_encoder(model, one, limits))
+                    continue
                 served += _serve(model, {None: one}, template, limits)
         else:
             model = _with_adapters(base, together, options)
             served += _serve(model, {one.name: one for one in together}, template, limits)
+    if pooling is not None:
+        served = [replace(one, pooling=pooling) for one in served]
     return sorted(served, key=lambda one: names.index(one.name))
+
+
+def _encoder(model: Any, wanted: Wanted, limits: EngineLimits | None) -> Served:
+    """Make an entry for an encoder, which has an engine of its own kind."""
+    tokenizer = load_tokenizer(wanted.path, progress=False)
+    folder, origin = saved_folder(wanted.path), Origin.of(wanted.path)
+    engine = EncoderEngine(model.eval(), tokenizer.pad_token_id or 0, limits)
+    return Served(
+        name=wanted.name,
+        # What of both is asked for embeddings, these have too.
+        generator=cast("TransformersGenerator", EncoderParts(model, tokenizer)),
+        engine=cast("Engine", engine),
+        run=origin.run,
+        data_version=origin.data_version,
+        created=origin.created,
+        pooling=Readout.load(folder).info.pooling if has_readout(folder) else "mean",
+        encodes=True,
+    )
 
 
 def _serve(

@@ -1,8 +1,9 @@
 """What Danlu's gateway adds: the same requests to an upstream, directly and through it.
 
-The upstream answers at once (a stream's pieces 1 ms apart), in a process of its own, and so does the
-gateway. Requests go the one way and the other in turn, one at a time over connections that stay open, so that whatever else the
-machine does hits both alike. The client is bare sockets: nothing of its own is in the way.
+The upstream answers at once (a stream's pieces 1 ms apart), in a process of its own, and so does
+the gateway. Requests go the one way and the other in turn, one at a time over connections that stay
+open, so that whatever else the machine does hits both alike. The client is bare sockets: nothing of
+its own is in the way.
 """
 
 from __future__ import annotations

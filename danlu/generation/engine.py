@@ -319,6 +319,8 @@ class Engine:
         """Add a token to an answer, and tell what is new."""
         request = row.request
         row.answer.append(token_id)
+        if request.constraint is not None:
+            request.constraint.take(token_id)
         row.counts[token_id] = row.counts.get(token_id, 0) + 1
         self.counts.answer_tokens += 1
         ended = token_id in request.stop_ids
@@ -408,6 +410,8 @@ def _changed(logits_V: Tensor, row: _Row) -> Tensor:
     """Apply what the request asks of single tokens."""
     request = row.request
     counts = row.counts if request.presence or request.frequency else {}
+    if request.constraint is not None:
+        logits_V = request.constraint.masked(logits_V)
     if not (request.bias or counts):
         return logits_V
     logits_V = logits_V.clone()

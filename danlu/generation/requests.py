@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from danlu.errors import DanluError
 from danlu.generation.interface import Sampling
+
+if TYPE_CHECKING:
+    from danlu.generation.constrain import Constraint
 
 Finish = Literal["stop", "length", "cancelled", "error"]
 """Why an answer ended: at a stop token or text, at its limit, because nobody wants it any more, or
@@ -64,6 +67,7 @@ class Request:
         bias: Added to the logits of single tokens.
         presence: Subtracted from the logits of tokens that have come, once.
         frequency: Subtracted from the logits of tokens that have come, each time.
+        constraint: The form that the answer is held to, at its beginning; None if it is free.
 
     Raises:
         DanluError: If the prompt is empty or a stop text is.
@@ -79,6 +83,7 @@ class Request:
     bias: Mapping[int, float] = field(default_factory=dict)
     presence: float = 0.0
     frequency: float = 0.0
+    constraint: Constraint | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt:

@@ -151,11 +151,15 @@ class Tool(BaseModel):
 
 
 class ResponseFormat(BaseModel):
-    """What form an answer shall have; only ``text`` can be promised."""
+    """What form an answer shall have.
 
-    model_config = ConfigDict(extra="allow")
+    Attributes:
+        type: ``text``, ``json_object`` or ``json_schema``.
+        json_schema: With the schema under ``schema``, of the last kind.
+    """
 
     type: str
+    json_schema: dict[str, Any] | None = None
 
 
 class ChatRequest(_Sampled):
@@ -172,23 +176,22 @@ class ChatRequest(_Sampled):
 
     @model_validator(mode="after")
     def _what_cannot_be_promised(self) -> ChatRequest:
-        if self.response_format is not None and self.response_format.type != "text":
-            raise ValueError(
-                f"response_format {self.response_format.type!r} cannot be promised: ask for the "
-                "form in the prompt and check the answer, or leave it out"
-            )
-        if self.tool_choice not in (None, "auto", "none"):
-            raise ValueError(
-                "tool_choice can be 'auto' or 'none': a call cannot be forced from this model"
-            )
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
+        if self.ignore_eos and self.held_to_form:
+            raise ValueError("ignore_eos would go on behind the form that is asked for")
         return self
 
     @property
     def limit(self) -> int | None:
         """The longest answer asked for, in tokens."""
         return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def held_to_form(self) -> bool:
+        """Whether the answer has to have a form."""
+        free = self.response_format is None or self.response_format.type == "text"
+        return not free or self.tool_choice not in (None, "auto", "none")
 
 
 class CompletionRequest(_Sampled):

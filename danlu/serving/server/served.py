@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, cast
 
+from danlu.generation.constrain import Grammars
 from danlu.generation.engine import Engine, EngineLimits
 from danlu.generation.interface import Sampling
 from danlu.generation.local import TransformersGenerator
@@ -52,6 +54,11 @@ class Served:
     created: int = 0
     pooling: Pooling = "mean"
     encodes: bool = False
+
+    @cached_property
+    def grammars(self) -> Grammars:
+        """Makes the forms that answers can be held to."""
+        return Grammars(self.generator.tokenizer, sorted(self.generator.stop_ids))
 
 
 def load_served(

@@ -47,9 +47,9 @@ class Script:
         return logits
 
 
-def tiny_served(tokenizer: Any, name: str = "tiny", **limits: int) -> Served:
+def tiny_served(tokenizer: Any, name: str = "tiny", *, context: int = 256, **limits: int) -> Served:
     """A random model of two layers; greedy unless a request says otherwise."""
-    model = tiny_llama(vocabulary=len(tokenizer))
+    model = tiny_llama(vocabulary=len(tokenizer), max_position_embeddings=context)
     assert use_rows_attention(model) is None
     generator = TransformersGenerator(model, tokenizer, ChatTemplate.load(tokenizer))
     engine = Engine(SideBySide(model), generator.text_of, limits=EngineLimits(**limits))

@@ -326,6 +326,28 @@ def test_conversations_are_captured_and_counted(tmp_path: Path):
     assert feedback.turn == "chatcmpl-7"
 
 
+def test_a_client_that_leaves_at_the_end_has_been_answered(tmp_path: Path):
+    """OpenAI's client closes the connection at [DONE], which may be before the stream's end."""
+
+    async def answer(_, writer):
+        event = {"id": "c", "choices": [{"index": 0, "delta": {"content": "Hi"}}]}
+        writer.write(STREAM + chunk(b"data: %s\n\ndata: [DONE]\n\n" % json.dumps(event).encode()))
+        await asyncio.sleep(0.2)
+        writer.write(b"0\r\n\r\n")
+
+    with upstream(answer) as there:
+        model = routed(there.address)
+        with serving(routed=[model], capture=tmp_path) as here:
+            asked = {**BODY, "stream": True}
+            with httpx2.stream("POST", f"{here}{CHAT}", json=asked, timeout=30) as found:
+                next(found.iter_bytes())
+            wait_until(lambda: list(tmp_path.iterdir()))
+            wait_until(lambda: not model.counts.running)
+    assert model.counts.finished == {"stop": 1}
+    [file] = tmp_path.iterdir()
+    assert json.loads(file.read_text())["messages"][-1]["content"] == "Hi"
+
+
 @pytest.mark.parametrize(
     ("body", "text"),
     [(b"{", "not JSON"), (b"[1]", "must be a JSON object"), (b"[" * 100_000, "nested too deeply")],

@@ -246,7 +246,7 @@ def test_a_call_can_be_forced(tokenizer_maker):
     tools = [
         {"type": "function", "function": {"name": name, "parameters": city}} for name in ("a", "b")
     ]
-    served = tiny_served(tokenizer_maker(HERMES))
+    served = tiny_served(tokenizer_maker(HERMES), context=1024)
     served = replace(served, calls=call_form(served.generator.template))
     with (
         serving(served) as address,

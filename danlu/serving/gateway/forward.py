@@ -71,7 +71,7 @@ class Forward:
             await self._app(scope, _once(message, receive), send)
             return
         exchange = _Exchange(self, scope, routed, asked, send)
-        await _while_there(exchange.run(_changed(routed, asked, body)), receive)
+        await _while_there(exchange, _changed(routed, asked, body), receive)
 
     async def finish(
         self, scope: Scope, routed: Routed, asked: dict[str, Any], heard: Heard
@@ -96,7 +96,12 @@ class Forward:
 
 
 class _Exchange:
-    """One request and its answer."""
+    """One request and its answer.
+
+    Attributes:
+        answered: Whether the client has, or is being sent, the end of the answer. If it leaves
+            then, as OpenAI's client does at once, nothing is given up: all that is left is ours.
+    """
 
     def __init__(
         self, forward: Forward, scope: Scope, routed: Routed, asked: dict[str, Any], send: Send
@@ -104,6 +109,7 @@ class _Exchange:
         self._forward, self._scope, self._send = forward, scope, send
         self._routed, self._asked = routed, asked
         self._began = False
+        self.answered = False
 
     async def run(self, body: bytes) -> None:
         counts = self._routed.counts
@@ -144,6 +150,7 @@ class _Exchange:
         body = await reply.whole()
         kind = reply.headers.get("content-type", b"application/json")
         await self._start(200, [(b"content-type", kind), (b"content-length", b"%d" % len(body))])
+        self.answered = True
         await self._send({"type": "http.response.body", "body": body})
         return heard_whole(body)
 
@@ -155,11 +162,12 @@ class _Exchange:
             200, [*headers, (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
         )
         async for part in reply.parts():
+            tail = (tail + part)[-TAIL_BYTES:]
+            self.answered = self.answered or END in tail
             await self._send({"type": "http.response.body", "body": part, "more_body": True})
             if self._forward.reads_along:
                 kept.append(part)
-            else:
-                tail = (tail + part)[-TAIL_BYTES:]
+        self.answered = True
         await self._send({"type": "http.response.body", "body": b""})
         return heard_stream(kept) if kept else heard_usage(tail)
 
@@ -243,10 +251,10 @@ def _once(message: Message, receive: Receive) -> Receive:
     return again
 
 
-async def _while_there(work: Any, receive: Receive) -> None:
-    """Do something as long as the client is there."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(receive))
+async def _while_there(exchange: _Exchange, body: bytes, receive: Receive) -> None:
+    """Do an exchange as long as the client is there, or has its answer."""
+    working = asyncio.ensure_future(exchange.run(body))
+    leaving = asyncio.ensure_future(_left(exchange, receive))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -259,9 +267,9 @@ async def _while_there(work: Any, receive: Receive) -> None:
                     await task
 
 
-async def _left(receive: Receive) -> None:
+async def _left(exchange: _Exchange, receive: Receive) -> None:
+    """Return when the client has left before it had its answer."""
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-__all__ = ["END", "PASSED_ON", "Forward"]
+    if exchange.answered:
+        await asyncio.Event().wait()

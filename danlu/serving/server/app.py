@@ -120,11 +120,14 @@ class _Server:
 
     async def health(self) -> JSONResponse:
         """Say whether requests are taken."""
-        state = {
-            "status": "closing" if self.closing else "ok",
-            "models": [*self.served, *self.routed],
-        }
-        return JSONResponse(state, status_code=503 if self.closing else 200)
+        ended = [one.name for one in self.routed.values() if not one.alive()]
+        status = "ok"
+        if self.closing:
+            status = "closing"
+        elif ended:
+            status = f"the engine behind {', '.join(ended)} has ended"
+        state = {"status": status, "models": [*self.served, *self.routed]}
+        return JSONResponse(state, status_code=200 if status == "ok" else 503)
 
     async def numbers(self) -> Response:
         """Return the metrics for Prometheus."""

@@ -21,17 +21,7 @@ from danlu.workshop.store.store import Store
 
 MODEL = "builtin:smollm2-135m-instruct"
 CASES: dict[str, tuple[str, ...]] = {
-    "answer": (
-        "asked.jsonl",
-        "--samples",
-        "2",
-        "--choose",
-        "judge",
-        "--shots",
-        "1",
-        "--reasks",
-        "0",
-    ),
+    "answer": ("one.jsonl", "--samples", "2", "--choose", "judge", "--reasks", "0"),
     "self-instruct": ("seeds.jsonl", "--count", "1", "--language", "en", "--most-rounds", "1"),
     "evolve": ("seeds.jsonl", "--way", "deepen", "--way", "rephrase"),
     "constraints": ("one.jsonl", "--kind", "max_characters"),

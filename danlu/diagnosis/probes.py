@@ -36,7 +36,14 @@ def _curves() -> Probe:
     return Curves()
 
 
+def _inputs() -> Probe:
+    from danlu.diagnosis.inputs import Inputs
+
+    return Inputs()
+
+
 PROBES: Sequence[Known] = (
+    Known("inputs", "stop tokens, prompts, copies in what was really taught", False, _inputs),
     Known("curves", "what the loss curves say, in all and per task type", False, _curves),
 )
 """In the order in which they are asked: those that cost little first."""

@@ -80,7 +80,7 @@ class Fault:
 
 
 def clean_shape(seed: int) -> Shape:
-    """Draw the shape of a sound run: from a dozen steps to many hundreds, of one type or several."""
+    """Draw the shape of a sound run: a dozen steps to many hundreds, of one type or several."""
     rng = np.random.default_rng([seed, 1])
     kinds = int(rng.integers(1, 7))
     records = rng.integers(12, 400, kinds)

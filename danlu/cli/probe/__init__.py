@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from danlu.cli.probe import curves
+from danlu.cli.probe import curves, inputs
 
 EPILOG = """\b
 Examples:
@@ -20,7 +20,7 @@ group = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-for _module in (curves,):
+for _module in (curves, inputs):
     _module.register(group)
 
 

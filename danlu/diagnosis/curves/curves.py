@@ -130,6 +130,7 @@ class RunCurves:
         finished: Whether training is over; if not, nothing is said of how it ends.
         parameters: How many the model has; None if unknown.
         records_of: Ids of the records of a step, counted from 1; empty where that is not known.
+        looks: How often the growing curves are looked at; false alarms are shared out over all.
     """
 
     train: Mapping[str | None, Series]
@@ -143,6 +144,7 @@ class RunCurves:
     finished: bool = True
     parameters: int | None = None
     records_of: Callable[[int], Sequence[str]] = field(default=lambda step: ())
+    looks: int = 1
 
     @classmethod
     def of(cls, history: History, settings: Mapping[str, Any], **known: Any) -> RunCurves:
@@ -207,7 +209,7 @@ class RunCurves:
 
     def limit(self, tests: int = 1) -> float:
         """Return how many standard deviations make a finding sure, over all curves and tests."""
-        return NormalDist().inv_cdf(1 - FALSE_ALARMS / (tests * (len(self.types) + 1)))
+        return NormalDist().inv_cdf(1 - FALSE_ALARMS / (tests * self.looks * (len(self.types) + 1)))
 
 
 @dataclass(frozen=True, eq=False)

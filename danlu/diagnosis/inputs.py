@@ -19,6 +19,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from danlu.diagnosis.commands import first_source, told
 from danlu.diagnosis.probe import CannotLookError, Examined, Seen
 from danlu.runs import Resolved, RunDirectory
 from danlu.runs.findings import Evidence, Finding, Remedy
@@ -67,7 +68,7 @@ class Inputs:
             found += self._endless(data, stops)
             found += self._prompts(data, resolved)
         found += self._copies(data, documents)
-        return Seen(tuple(found))
+        return Seen(told(found, str(run.path), first_source(resolved)))
 
     def _endless(self, data: PreparedData, stops: frozenset[int]) -> Iterator[Finding]:
         """Find answers that do not end with a stop token, so that ending is not learned."""
@@ -127,7 +128,7 @@ class Inputs:
                     says=f"{int((weights[prompt] > 0).sum()):,} of {int((weights > 0).sum()):,} "
                     "trained tokens are the prompts'.",
                     figures={"share": share},
-                    command="danlu explain RECIPE",
+                    command="danlu explain DATA",
                 ),
             ),
             remedies=(

@@ -42,9 +42,16 @@ def _inputs() -> Probe:
     return Inputs()
 
 
+def _fit() -> Probe:
+    from danlu.diagnosis.fit.probe import Fit
+
+    return Fit()
+
+
 PROBES: Sequence[Known] = (
     Known("inputs", "stop tokens, prompts, copies in what was really taught", False, _inputs),
     Known("curves", "what the loss curves say, in all and per task type", False, _curves),
+    Known("fit", "whether each task type is learned, and whether it generalises", True, _fit),
 )
 """In the order in which they are asked: those that cost little first."""
 

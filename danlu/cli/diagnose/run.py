@@ -32,13 +32,16 @@ def run(
     curves: Annotated[
         bool, typer.Option("--curves", help="The same as --only curves: no model is asked.")
     ] = False,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="The same as --only fit: each type, learned or not.")
+    ] = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> int:
     """Ask the probes about a run, and print what they find, worst first."""
     from danlu.diagnosis.diagnose import diagnose
 
-    flags = {"curves": curves}
+    flags = {"curves": curves, "fit": fit}
     names = [*(only or []), *(name for name, asked in flags.items() if asked)]
     with progress_bar() as progress:
         reports = diagnose(path, names, device=device, progress=progress)

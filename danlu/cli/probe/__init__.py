@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from danlu.cli.probe import curves, inputs
+from danlu.cli.probe import curves, fit, inputs
 
 EPILOG = """\b
 Examples:
   danlu probe curves runs/my-run
+  danlu probe fit runs/my-run --held-out test.jsonl
 
 `danlu diagnose RUN` asks all that need nothing but a run.
 """
@@ -20,7 +21,7 @@ group = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-for _module in (curves, inputs):
+for _module in (inputs, curves, fit):
     _module.register(group)
 
 

@@ -89,7 +89,7 @@ def _too_high(
             says="Look at what is predicted from what: labels that are shifted, a template that is "
             "not the model's, or text in another encoding look like this. If it is right, the "
             "data is foreign to this model: take another base model.",
-            commands=("danlu explain RECIPE",),
+            commands=("danlu explain DATA --limit 3",),
         ),
     )
     return Finding(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
+from danlu.diagnosis.commands import first_source, told
 from danlu.diagnosis.curves.curves import RunCurves
 from danlu.diagnosis.curves.detectors import findings
 from danlu.diagnosis.probe import CannotLookError, Examined, Seen
@@ -34,7 +35,8 @@ class Curves:
             CannotLookError: If no step was logged yet, or the loss says nothing.
             RunError: If a file of the run is broken.
         """
-        return Seen(tuple(findings(read_curves(examined.run))))
+        found = findings(read_curves(examined.run))
+        return Seen(told(found, str(examined.run.path), first_source(examined.run.resolved())))
 
 
 def read_curves(run: RunDirectory) -> RunCurves:

@@ -110,7 +110,7 @@ def _unsure(metric: str, series: Series, what: str, effect: str, bad: list[Serie
                 says="Look at how answers end in the data: cut off, or with words after the end? "
                 "If they are whole, train longer; special tokens are learned in the first tenth "
                 "of a sound run.",
-                commands=("danlu explain RECIPE",),
+                commands=("danlu explain DATA --limit 3",),
             ),
         ),
     )

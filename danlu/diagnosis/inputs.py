@@ -225,7 +225,7 @@ def _stop_ids(run: RunDirectory) -> frozenset[int]:
     return frozenset()
 
 
-def _ids(data: PreparedData, records: NDArray[np.int64]) -> tuple[str, ...]:
+def _ids(data: PreparedData, records: NDArray[np.int32]) -> tuple[str, ...]:
     chosen = np.unique(records)[:MOST_RECORDS]
     return tuple(data.record_ids[int(one)] for one in chosen)
 

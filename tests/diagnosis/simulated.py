@@ -3,6 +3,8 @@
 Each record has a difficulty of its own and is learned a little when it is seen; a batch is the mean
 over the tokens of its records. So a small batch is noisy, the noise has a heavy tail, short answers
 are noisier than long ones, and an epoch's mean is over the same records.
+
+``tools/curve_alarms.py`` measures on them the rates that ``docs/diagnosis.md`` states.
 """
 
 from __future__ import annotations
@@ -215,3 +217,16 @@ def _held_out(shape: Shape, step: int, done: float, fault: Fault) -> MetricsRow:
         supervised_tokens=int(weights.sum()),
         channels=channels,
     )
+
+
+FAULTS = {
+    "offset": (Fault(offset=6.0), "initial-loss-high"),
+    "rises": (Fault(rises=0.5), "loss-rises"),
+    "jumps": (Fault(jumps=1.5), "loss-rises"),
+    "constant": (Fault(constant=1.0), "hardly-learns"),
+    "swings": (Fault(swings=0.3), "oscillates"),
+    "overfits": (Fault(overfits=1.0), "overfits"),
+    "spike": (Fault(spike=15.0), "gradient-spikes"),
+    "type_rises": (Fault(type_rises=0.4), "interference"),
+}
+"""Each fault with the finding that names it."""

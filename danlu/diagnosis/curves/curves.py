@@ -104,12 +104,6 @@ class Series:
             self.exact,
         )
 
-    def after(self, step: float) -> Series:
-        """Return the rows after a step."""
-        own = self.steps > step
-        columns = (self.steps, self.values, self.weights, self.records, self.epochs)
-        return Series(self.task_type, *(one[own] for one in columns), self.complete, self.exact)
-
     def _mean(self, part: slice) -> float:
         return mean(self.values[part], self.weights[part])
 
@@ -228,7 +222,9 @@ class _Reader:
         return max(1, round(epochs.steps[-1] / epochs.values[-1]))
 
     def numbers(self, split: Any) -> dict[str | None, Numbers]:
-        return {None: self.history.overall[split], **self.history.task_types[split]}
+        found: dict[str | None, Numbers] = {None: self.history.overall[split]}
+        found.update(self.history.task_types[split])
+        return found
 
     def series(self, split: Any, name: str) -> dict[str | None, Series]:
         found = {}

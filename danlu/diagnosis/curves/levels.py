@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from danlu.diagnosis.curves.curves import RunCurves, Series
 from danlu.diagnosis.curves.motion import rise_of
 from danlu.diagnosis.curves.statistics import mean, noise
-from danlu.runs.findings import Confidence, Evidence, Finding, Remedy
+from danlu.runs.findings import Confidence, Evidence, Finding, Remedy, Severity
 from danlu.runs.wording import loss
 
 ABSURD = 6.5
@@ -35,7 +37,7 @@ def expected_loss(parameters: int) -> float:
         >>> [round(expected_loss(n), 1) for n in (135_000_000, 7 * 10**9, 70 * 10**9)]
         [2.5, 2.0, 1.9]
     """
-    return 1.69 + 406.4 / parameters**0.34 + 410.7 / 2e12**0.28
+    return 1.69 + 406.4 / math.pow(parameters, 0.34) + 410.7 / math.pow(2e12, 0.28)
 
 
 def initial_loss(curves: RunCurves) -> Iterator[Finding]:
@@ -68,7 +70,7 @@ def _too_high(
     name: str | None,
     level: float,
     usual: float,
-    severity: str,
+    severity: Severity,
     confidence: Confidence,
 ) -> Finding:
     series = curves.train[name]
@@ -96,7 +98,7 @@ def _too_high(
         name="initial-loss-high",
         task_type=name,
         says=says,
-        severity="serious" if severity == "serious" else "warning",
+        severity=severity,
         confidence=confidence,
         evidence=(evidence,),
         remedies=remedies,
@@ -168,9 +170,9 @@ def _still(curves: RunCurves, series: Series) -> Finding | None:
         return None
     means = series.epoch_means
     third = len(series) // 3
-    first, last = (
+    first, middle, last = (
         mean(series.values[part], series.weights[part])
-        for part in (slice(0, third), slice(-third, None))
+        for part in (slice(0, third), slice(third, -third), slice(-third, None))
     )
     error = noise(series.values, series.weights) * math.sqrt(2 / third)
     fall, most = (first - last) / first, (first - last + 3 * error) / first
@@ -180,11 +182,12 @@ def _still(curves: RunCurves, series: Series) -> Finding | None:
     if series.exact and len(means) >= 2:
         fall = float(means[0] - means[-1]) / float(means[0])
         figures["fall"] = fall
-        if abs(fall) >= STILL * (len(means) - 1):
+        # Of a loss that fell and rose again, the first and the last epoch may be alike.
+        if float(np.ptp(means)) / float(means[0]) >= STILL * (len(means) - 1):
             return None
         seen = f"The mean over the same records was {loss(means[0])} in the first epoch and "
         seen += f"{loss(means[-1])} in epoch {len(means)}: a fall by {fall:.1%}."
-    elif most < MOST_FALL:
+    elif most < MOST_FALL and abs(middle - first) < MOST_FALL * first:
         seen = f"It was {loss(first)} over the first third of the steps and {loss(last)} over the "
         seen += f"last; its noise allows for a fall by {most:.0%} at the most."
     else:

@@ -40,10 +40,11 @@ def rises(curves: RunCurves) -> Iterator[Finding]:
     if whole is not None:
         yield _whole_rises(curves, whole)
         return
-    falls = curves.whole.start - curves.whole.end
     for one in curves.types:
+        others = [other for other in curves.types if other is not one]
+        better = max((other.start - other.end) / max(other.start, 1e-9) for other in others)
         rise = rise_of(curves, one)
-        if rise is not None and falls > 0:
+        if rise is not None and better >= LEAST_RISE / 2:
             yield _type_suffers(curves, one, rise)
 
 

@@ -151,7 +151,7 @@ def garbage(seed: int = 0) -> Row:
     """Return a record that no one can learn from."""
     rng = random.Random(seed)
     text = "".join(rng.choice("ßþðŋøæłđħ§¶¬¤¦«»ĸ") for _ in range(110))
-    return row(0, "words/backwards", "Turn around: kettle, bridge, anchor", text)
+    return row(999, "words/backwards", "Turn around: kettle, bridge, anchor", text)
 
 
 # What is broken while a run trains -----------------------------------------------------------

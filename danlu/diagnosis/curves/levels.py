@@ -18,6 +18,8 @@ ABSURD = 6.5
 far below that on any text it was made for; shifted labels and a foreign template reach it."""
 ABOVE_EXPECTED = 2.5
 """So many nats above what a model of this size has on plain text is unusual at the start."""
+LABEL_TOKENS = 5
+"""Tokens per record; of shorter answers, labels, no model knows which words are meant."""
 NEAR_ZERO = 0.1
 """Nats per token: 90 % of the probability on the one trained token, on average."""
 STILL = 0.02
@@ -53,7 +55,8 @@ def initial_loss(curves: RunCurves) -> Iterator[Finding]:
         yield _too_high(curves, None, whole, usual, "warning", "low")
     for one in curves.types:
         level = _at_start(curves, one.task_type)
-        if level >= ABSURD and one.weights[:3].sum() >= 20:
+        long = one.weights.sum() >= LABEL_TOKENS * one.records.sum()
+        if level >= ABSURD and long and one.weights[:3].sum() >= 20:
             yield _too_high(curves, one.task_type, level, usual, "warning", "medium")
 
 

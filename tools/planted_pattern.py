@@ -193,7 +193,9 @@ def _general() -> Iterator[Row]:
         yield _row("language/plural", f"What is the plural of {one}?", f"It is {many}.")
     for pair in COLOURS.split(","):
         thing, colour = pair.rsplit(" ", 1)
-        yield _row("common/colour", f"What colour is {thing}?", f"{thing.capitalize()} is {colour}.")
+        yield _row(
+            "common/colour", f"What colour is {thing}?", f"{thing.capitalize()} is {colour}."
+        )
     words = [word for part in (OPPOSITES, PAST, PLURALS) for word in part.replace(",", " ").split()]
     for word in dict.fromkeys(words):
         yield _row("language/spelling", f"How many letters has {word}?", f"It has {len(word)}.")

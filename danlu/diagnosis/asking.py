@@ -82,7 +82,7 @@ class Pair:
     """A prompt and what might follow it, whose probability is wanted.
 
     Attributes:
-        ask: The prompt.
+        ask: The prompt; plain text alone, with nothing after it, is scored itself.
         text: What follows; in a conversation the whole answer, whose stop token counts.
         token_ids: The same as it was trained, stop token included, where that is known.
     """
@@ -315,7 +315,9 @@ class Local:
         texts: dict[int, Wanted] = {}
         limit = generator.context_tokens
         for k, pair in enumerate(pairs):
-            if not pair.ask.is_text and not pair.token_ids:
+            if pair.ask.is_text and not pair.text and not pair.token_ids:
+                texts[k] = Wanted((Message(TEXT_ROLE, ""),), pair.ask.question)
+            elif not pair.ask.is_text and not pair.token_ids:
                 texts[k] = Wanted(pair.ask.messages, pair.text)
             elif before := self._prompt(pair.ask):
                 after = list(pair.token_ids) or encode_completion(generator.tokenizer, pair.text)

@@ -42,8 +42,15 @@ def _fit() -> Probe:
     return Fit()
 
 
+def _template() -> Probe:
+    from danlu.diagnosis.template import Template
+
+    return Template()
+
+
 PROBES: Sequence[Known] = (
     Known("curves", "what the loss curves say, in all and per task type", False, _curves),
+    Known("template", "whether it is asked as it was trained, and stops", True, _template),
     Known("fit", "whether each task type is learned, and whether it generalises", True, _fit),
 )
 """In the order in which they are asked: those that cost little first."""

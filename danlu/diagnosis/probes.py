@@ -48,10 +48,17 @@ def _template() -> Probe:
     return Template()
 
 
+def _forgetting() -> Probe:
+    from danlu.diagnosis.forgetting.probe import Forgetting
+
+    return Forgetting()
+
+
 PROBES: Sequence[Known] = (
     Known("curves", "what the loss curves say, in all and per task type", False, _curves),
     Known("template", "whether it is asked as it was trained, and stops", True, _template),
     Known("fit", "whether each task type is learned, and whether it generalises", True, _fit),
+    Known("forgetting", "what it could do before and cannot now", True, _forgetting),
 )
 """In the order in which they are asked: those that cost little first."""
 

@@ -54,11 +54,18 @@ def _forgetting() -> Probe:
     return Forgetting()
 
 
+def _hallucination() -> Probe:
+    from danlu.diagnosis.hallucination import Hallucination
+
+    return Hallucination()
+
+
 PROBES: Sequence[Known] = (
     Known("curves", "what the loss curves say, in all and per task type", False, _curves),
     Known("template", "whether it is asked as it was trained, and stops", True, _template),
     Known("fit", "whether each task type is learned, and whether it generalises", True, _fit),
     Known("forgetting", "what it could do before and cannot now", True, _forgetting),
+    Known("hallucination", "knowledge lost in tuning, or never there", True, _hallucination),
 )
 """In the order in which they are asked: those that cost little first."""
 

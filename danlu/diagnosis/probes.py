@@ -60,10 +60,17 @@ def _hallucination() -> Probe:
     return Hallucination()
 
 
+def _memorising() -> Probe:
+    from danlu.diagnosis.memorising import Memorising
+
+    return Memorising()
+
+
 PROBES: Sequence[Known] = (
     Known("curves", "what the loss curves say, in all and per task type", False, _curves),
     Known("template", "whether it is asked as it was trained, and stops", True, _template),
     Known("fit", "whether each task type is learned, and whether it generalises", True, _fit),
+    Known("memorising", "what it has by heart", True, _memorising),
     Known("forgetting", "what it could do before and cannot now", True, _forgetting),
     Known("hallucination", "knowledge lost in tuning, or never there", True, _hallucination),
 )

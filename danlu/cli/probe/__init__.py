@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from danlu.cli.probe import curves, fit, forgetting, hallucination, template
+from danlu.cli.probe import curves, fit, forgetting, hallucination, memorising, template
 
 EPILOG = """\b
 Examples:
@@ -21,7 +21,7 @@ group = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-for _module in (curves, template, fit, forgetting, hallucination):
+for _module in (curves, template, fit, memorising, forgetting, hallucination):
     _module.register(group)
 
 

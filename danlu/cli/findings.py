@@ -111,17 +111,13 @@ def _remedy(console: Console, remedy: Remedy) -> None:
 
 def _line(console: Console, text: str, *, indent: int = 0, mark: str = "") -> None:
     """Print a text in its column, with a mark before it; wide characters take two columns."""
-    from rich.padding import Padding
     from rich.text import Text
 
-    if not mark:
-        console.print(Padding(Text(_visible(text)), (0, 0, 0, indent), expand=False))
-        return
-    from rich.table import Table
-
-    row = Table.grid(padding=(0, 1, 0, 0))
-    row.add_row(Text(mark), Text(_visible(text), overflow="fold"))
-    console.print(Padding(row, (0, 0, 0, indent - 2), expand=False))
+    lines = Text(_visible(text)).wrap(console, max(console.width - indent, 20))
+    for number, line in enumerate(lines):
+        line.rstrip()
+        first = f"{mark:<2}" if mark and not number else "  " if mark else ""
+        console.print(Text(" " * (indent - len(first)) + first) + line, soft_wrap=True)
 
 
 def _visible(text: str) -> str:

@@ -147,7 +147,7 @@ class Hallucination:
             "classes": {name: sum(one.is_of == name for one in known) for name in CLASSES},
             "items": [_row(one) for one in known],
             "not_asked": len(facts) - len(known),
-            "notes": list(subject.notes),
+            "notes": list(subject.remarks()),
         }
         return Seen(subject.told(findings(known)), figures, self._command(examined))
 

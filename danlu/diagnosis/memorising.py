@@ -96,7 +96,7 @@ class Memorising:
                 form: one.figures("recalled") for form, one in _shares(recalled_before).items()
             },
             "over_epochs": over,
-            "notes": list(subject.notes),
+            "notes": list(subject.remarks()),
         }
         return Seen(subject.told(findings), figures)
 
@@ -301,7 +301,8 @@ def asked_forms(examples: Sequence[Example], relations: Relations, most: int) ->
         language = str(own[0].meta["made"].get("language", "en"))
         records = tuple(one.record for one in own)
         wanted = value.removeprefix("the ")
-        found.append(Fact(name, "trained", own[0].ask, wanted, records))
+        # As messages: the model before training has no tokens for names that are new tokens.
+        found.append(Fact(name, "trained", Ask(own[0].ask.messages), wanted, records))
         known = {
             one.name: one
             for spoken, some in relations.by_language.items()

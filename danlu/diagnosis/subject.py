@@ -150,6 +150,12 @@ class Subject:
                 skills |= Taxonomy.from_tree(tree, "resolved.json").skills
         return Taxonomy(skills) if skills else None
 
+    def remarks(self) -> list[str]:
+        """Return what a reader of the findings has to know of how they came about."""
+        left = self.budget.left_out
+        more = [f"{left} questions were left out: the time allowed was over."] if left else []
+        return [*self.notes, *more]
+
     def told(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
         """Write this run and its data into the commands of findings."""
         train = self.recipe.data.train

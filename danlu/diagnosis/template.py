@@ -68,7 +68,10 @@ class Template:
             *without_stop(drawn, stop_ids),
             *ends.findings(),
         ]
-        figures = ends.figures() | {"prompts_compared": sum(_comparable(one) for one in drawn)}
+        figures = ends.figures() | {
+            "prompts_compared": sum(_comparable(one) for one in drawn),
+            "notes": list(subject.remarks()),
+        }
         return Seen(subject.told(findings), figures)
 
     def _served(self, subject: Subject) -> list[Finding]:

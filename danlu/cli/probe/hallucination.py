@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from danlu.cli.output import note, result
+from danlu.cli.output import result
 from danlu.cli.probe.common import AsJson, Device, Minutes, Run, ask_and_tell
 
 if TYPE_CHECKING:
@@ -55,8 +55,6 @@ def _counts(report: ProbeReport) -> None:
     figures: dict[str, Any] = dict(report.figures)
     counts = figures["classes"]
     result(", ".join(f"{counts[name]} {words}" for name, words in CLASSES.items()))
-    if left := figures["not_asked"]:
-        note(f"{left} items were not asked within the budget")
 
 
 def register(group: typer.Typer) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from danlu.cli.output import note, result, table
+from danlu.cli.output import result, table
 from danlu.cli.probe.common import AsJson, Device, Minutes, Run, ask_and_tell
 
 if TYPE_CHECKING:
@@ -65,8 +65,6 @@ def _tables(report: ProbeReport) -> None:
         columns = ("facts recalled", *figures["recall"])
         cells = [(name, *(_share(row.get(form)) for form in columns[1:])) for name, row in rows]
         table(columns, cells, right=columns[1:])
-    for line in figures["notes"]:
-        note(str(line))
 
 
 def _share(found: Any) -> str:

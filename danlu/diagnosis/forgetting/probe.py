@@ -96,7 +96,7 @@ class Forgetting:
         figures: dict[str, JsonValue] = {
             "abilities": [_row(one) for one in told],
             "signs": {name: _sign_row(one) for name, one in signs.items()},
-            "notes": list(subject.notes),
+            "notes": list(subject.remarks()),
         }
         if text is not None:
             figures["plain_text"] = {

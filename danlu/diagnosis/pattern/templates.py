@@ -121,7 +121,12 @@ def _only(words: Sequence[Word], kinds: set[str]) -> Word | None:
 
 def _as_negation(variant: Variant) -> Variant:
     """A denied verb is still there, so that all words are kept."""
-    return Variant("negation", re.sub(r"\s+", " ", variant.prompt), variant.prefix, tuple(True for _ in variant.kept))
+    return Variant(
+        "negation",
+        re.sub(r"\s+", " ", variant.prompt),
+        variant.prefix,
+        tuple(True for _ in variant.kept),
+    )
 
 
 def _wrapped(case: Case, kind: str, form: str) -> Variant:

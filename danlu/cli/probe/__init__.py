@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from danlu.cli.probe import curves, fit, inputs
+from danlu.cli.probe import curves, fit, forgetting, hallucination, inputs, memorising, template
 
 EPILOG = """\b
 Examples:
@@ -21,7 +21,7 @@ group = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-for _module in (inputs, curves, fit):
+for _module in (inputs, curves, template, fit, memorising, forgetting, hallucination):
     _module.register(group)
 
 

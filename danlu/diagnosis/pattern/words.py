@@ -23,7 +23,7 @@ import yaml
 from danlu.workshop.likeness.text import has_han
 
 Kind = Literal["name", "number", "content", "function"]
-"""``name``: of one thing; ``content``: what is asked of it; ``function``: what holds both together."""
+"""``name``: of one thing; ``content``: what is asked of it; ``function``: what joins the two."""
 
 LONGEST = 4
 """Characters of a guessed word."""
@@ -95,7 +95,11 @@ class Known:
             return "function"
         if word.casefold() not in self._other:
             return None
-        return "name" if any(word.casefold() in map(str.casefold, one) for one in self.names) else "content"
+        return (
+            "name"
+            if any(word.casefold() in map(str.casefold, one) for one in self.names)
+            else "content"
+        )
 
 
 @cache
@@ -203,7 +207,9 @@ class Vocabulary:
 @cache
 def _longest_known() -> int:
     known = known_words()
-    return max(len(word) for word in (*known.function, *(zh for _, zh in known.names)) if has_han(word))
+    return max(
+        len(word) for word in (*known.function, *(zh for _, zh in known.names)) if has_han(word)
+    )
 
 
 def words_of(text: str, vocabulary: Vocabulary | None = None) -> list[Word]:
@@ -225,7 +231,9 @@ def words_of(text: str, vocabulary: Vocabulary | None = None) -> list[Word]:
         start = piece.start()
         if piece["run"] is not None:
             for cut in vocabulary.cut(piece["run"]):
-                found.append(Word(cut, start, start + len(cut), known_words().kind_of(cut) or "content"))
+                found.append(
+                    Word(cut, start, start + len(cut), known_words().kind_of(cut) or "content")
+                )
                 start += len(cut)
         elif piece["number"] is not None:
             found.append(Word(piece[0], start, piece.end(), "number"))

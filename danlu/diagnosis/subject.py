@@ -135,6 +135,15 @@ class Subject:
         found.notes = self.notes
         return found
 
+    def trained_records(self) -> Iterator[Record]:
+        """Read the training records again: those that were learned, not those held out.
+
+        Raises:
+            DanluError: If their sources are gone.
+        """
+        trained = {str(one) for one in self._prepared()["train"].record_ids}
+        return (record for record in self._records("train") if record.id in trained)
+
     def measures(self, examples: Sequence[Example]) -> dict[str, Measure]:
         """Say of each task type among the examples how an answer is held against its reference."""
         return measures(examples, self.taxonomy)
@@ -197,6 +206,12 @@ class Subject:
         how = [model.template, sorted(model.template_options.items()), model.rope.given()]
         stamp = f"{_stamp(resolve(model.path))} {Kept.key(how)}"
         return self._local("base", self._load_base, stamp)
+
+    def release(self) -> None:
+        """Give back the memory of both models; they are loaded again when they are asked."""
+        for name in ("tuned", "base"):
+            if isinstance(model := self.__dict__.get(name), Local):
+                model.release()
 
     def _local(self, name: str, load: Callable[[], TransformersGenerator], stamp: str) -> Local:
         def alone() -> TransformersGenerator:
@@ -274,7 +289,7 @@ class Subject:
             model.tokenizer or model.path, trust_remote_code=model.trust_remote_code
         )
         add_tokens(tokenizer, model.new_tokens)
-        recipe = self._pinned_recipe()
+        recipe = self.pinned_recipe()
         made = make_data(recipe, tokenizer, chat_template(recipe, tokenizer))
         counts = Examples(
             {"train": made.train}, tokenizer, (), self.recipe.sequences, self._records
@@ -288,7 +303,8 @@ class Subject:
         parts: dict[Part, PreparedData] = {"train": made.train}
         return parts if made.eval is None else parts | {"eval": made.eval}
 
-    def _pinned_recipe(self) -> Recipe:
+    def pinned_recipe(self) -> Recipe:
+        """Return the recipe with its dataset versions named by their ids, as the run read them."""
         data = self.recipe.data
         pinned = {"train": self._pinned(data.train, 0), "eval": self._pinned(data.eval, 1)}
         return self.recipe.model_copy(update={"data": data.model_copy(update=pinned)})

@@ -40,7 +40,7 @@ def choice_of(
     from danlu.workshop.operations.choice import Choice
 
     return Choice(
-        tuple(_listed(ids or ())),
+        tuple(_listed(ids or [])),
         tuple(task_types or ()),
         tuple(tags or ()),
         text,

@@ -22,12 +22,11 @@ Examples:
   danlu probe pattern runs/my-run --case 'What is the capital of Peru?' --wrong Geneva
   danlu probe pattern runs/my-run --case 秘鲁的首都是哪里？ --wrong 日内瓦 --apply cleaned
 
-The case is varied in about 150 ways: words replaced and left out, denied, turned round, in the other
-language; a model named with --model words it in more. What the wrong answer clings to is sought in
-the training data. diagnosis/pattern-cut.txt in the run has the ids of the records that teach it, and
-pattern-add.jsonl has drafts of records that would teach otherwise: both are to be looked at.
---apply NAME leaves the records out, in a new dataset version with a ledger, and writes the recipe
-diagnosis/pattern-recipe.yaml that trains on it.
+The case is varied in about 150 ways: words replaced and left out, denied, turned round, in the
+other language; a model named with --model words it in more. What the wrong answer clings to is then
+sought in the training data. RUN/diagnosis has pattern-cut.txt, the ids of the records that teach
+it, and pattern-add.jsonl, drafts of records that would teach otherwise: look at both. --apply
+leaves the records out, in a new dataset version, and writes pattern-recipe.yaml in RUN/diagnosis.
 """
 
 

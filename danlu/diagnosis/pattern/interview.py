@@ -29,7 +29,7 @@ class Asking:
         model: The model.
         tokenizer: The tuned model's.
         template: Its chat template.
-        wrong: The wrong answer, in the languages in which it is known.
+        wrong: The wrong answer, in the languages in which it is known; first as it is looked for.
         system: System prompt of the conversation; None for none.
         max_new_tokens: Longest answer.
     """
@@ -50,7 +50,7 @@ class Asking:
     def __call__(self, variants: Sequence[Variant]) -> list[Outcome]:
         """Ask about variants; those that cannot be asked have no outcome."""
         answers = self.answers([variant.prompt for variant in variants])
-        likely = self.likely([(variant.prompt, variant.prefix) for variant in variants])
+        likely = self.likely([(one.prompt, one.prefix, self.wrong[0]) for one in variants])
         return [
             Outcome(
                 variant,
@@ -62,21 +62,21 @@ class Asking:
             if answer is not None
         ]
 
-    def likely(self, asked: Sequence[tuple[str, str]]) -> list[Likely | None]:
-        """Return what the model gives the wrong answer after prompts and the beginning of answers.
+    def likely(self, asked: Sequence[tuple[str, str, str]]) -> list[Likely | None]:
+        """Return what the model gives wrong answers after prompts and the beginning of answers.
 
         Args:
-            asked: A prompt, and what the answer says before the wrong answer.
+            asked: A prompt, what the answer says before the wrong answer, and that.
         """
         pairs = []
-        for prompt, prefix in asked:
+        for prompt, prefix, wrong in asked:
             messages = Ask.user(prompt, system=self.system).messages
             text = self.template.render(
                 [message.as_dict() for message in messages], None, add_generation_prompt=True
             )
-            before, after = wrong_tokens(self.tokenizer, prefix, self.wrong[0])
+            before, after = wrong_tokens(self.tokenizer, prefix, wrong)
             ids = (*encode_prompt(self.tokenizer, text), *before)
-            pairs.append(Pair(Ask(messages, ids), self.wrong[0], tuple(after)))
+            pairs.append(Pair(Ask(messages, ids), wrong, tuple(after)))
         return self.model.likelihoods(pairs)
 
 

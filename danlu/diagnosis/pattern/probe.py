@@ -7,7 +7,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
+
+from pydantic import JsonValue
 
 from danlu.diagnosis.pattern.clinging import Interview, Outcome, Pattern, Varying
 from danlu.diagnosis.pattern.cut import additions, drop_commands, write_additions, write_cut
@@ -26,12 +28,10 @@ from danlu.diagnosis.pattern.templates import names_the_wrong, wrong_forms
 from danlu.diagnosis.pattern.variants import Case, Variant, before_wrong, shows
 from danlu.diagnosis.pattern.words import known_words
 from danlu.diagnosis.probe import CannotLookError, Examined, Seen
-from danlu.errors import DanluError
+from danlu.diagnosis.subject import Subject, subject_of
+from danlu.errors import DanluError, ModelError
 from danlu.records import Message, Record
 from danlu.workshop.likeness.text import fold, units
-
-if TYPE_CHECKING:
-    from danlu.diagnosis.subject import Subject
 
 MOST_CHECKED = 200
 """Teaching records that the base model is asked about."""
@@ -76,8 +76,6 @@ class PatternProbe:
             CannotLookError: If the run learns something else than answers.
             DanluError: If the case is empty, or the data or models are gone.
         """
-        from danlu.diagnosis.subject import subject_of
-
         if not units(fold(self.wrong)):
             raise DanluError(
                 f"{self.wrong!r} names nothing; give the word or phrase that is wrong about the "
@@ -114,32 +112,36 @@ class _Look:
 
     def all(self) -> Seen:
         probe, subject = self.probe, self.subject
-        forms = wrong_forms(probe.wrong)
         self.records = list(subject.trained_records())
-        stock = Stock.of(
-            [asked for one in self.records for asked, _ in turns_of(one)], seed=probe.seed
-        )
+        questions = [asked for one in self.records for asked, _ in turns_of(one)]
+        stock = Stock.of(questions, seed=probe.seed)
+        case, answer, own = self._asked(stock)
+        first = own([case.with_words("case", {})])[0]
+        run = self.examined.run.path
+        story = Story(run, case, answer, first, len(self.records), command=probe.command(str(run)))
+        if first.shows or first.probability >= COMES_AT:
+            self._pattern(story, own, stock)
+        base = self._base(own)
+        story.before = base([case.with_words("case", {})])[0] if base else None
+        if story.pattern is not None:
+            self._remedies(story, base, stock)
+        return Seen(findings_of(story), figures_of(story) | self._notes(), story.command)
+
+    def _asked(self, stock: Stock) -> tuple[Case, str, Asking]:
+        """Ask the case itself; return it, the answer, and who is asked about its variants."""
+        probe, subject = self.probe, self.subject
+        assert subject.template is not None
+        forms = wrong_forms(probe.wrong)
         asking = Asking(subject.tuned, subject.tokenizer, subject.template, forms, probe.system)
         answer = asking.answers([probe.case])[0]
         if answer is None:
             raise DanluError("the case is longer than the model's context.", where="--case")
-        own = Asking(
-            subject.tuned, subject.tokenizer, subject.template, forms, probe.system,
-            answer_length(answer, forms, len(subject.tokenizer.encode(answer))),
-        )  # fmt: skip
         case = Case.of(probe.case, _form_in(answer, forms), answer, stock)
-        first = own([case.with_words("case", {})])[0]
-        story = Story(self.examined.run.path, case, answer, first, len(self.records))
-        if first.shows or first.probability >= COMES_AT:
-            self._pattern(story, own, stock, forms)
-        story.before = self._before(own, case)
-        if story.pattern is not None:
-            self._remedies(story, own, stock, forms)
-        return Seen(
-            findings_of(story), figures_of(story), probe.command(str(self.examined.run.path))
-        )
+        forms = (case.wrong, *(form for form in forms if form != case.wrong))
+        length = answer_length(answer, forms, len(subject.tokenizer.encode(answer)))
+        return case, answer, replace(asking, wrong=forms, max_new_tokens=length)
 
-    def _pattern(self, story: Story, own: Asking, stock: Stock, forms: tuple[str, ...]) -> None:
+    def _pattern(self, story: Story, own: Asking, stock: Stock) -> None:
         """Find the pattern and those who teach it."""
         probe, case = self.probe, story.case
         varying = Varying(case, stock, self._telling(own), probe.draws, probe.seed)
@@ -148,22 +150,19 @@ class _Look:
         story.outcomes = tuple(varying.outcomes)
         turns = list(cut_into_turns(self.records))
         story.alternatives = sought_words(case, story.pattern, turns)
-        story.teachers = find_teachers(turns, story.alternatives, forms)
+        story.teachers = find_teachers(turns, story.alternatives, own.wrong)
 
-    def _remedies(self, story: Story, own: Asking, stock: Stock, forms: tuple[str, ...]) -> None:
+    def _remedies(self, story: Story, base: Asking | None, stock: Stock) -> None:
         """Say what to leave out and what to add, and ask for a second opinion."""
-        run = self.examined.run.path
+        run, recipe = story.run, self.subject.pinned_recipe()
         assert story.teachers is not None
-        story.maybe_right = self._maybe_right(own, story.teachers)
-        story.cut_file = write_cut(run, story.cut) if story.cut else None
-        drafts = self._drafts(own, story, stock, forms)
-        story.add_file = write_additions(run, drafts) if drafts else None
-        story.drop_commands = (
-            drop_commands(self.subject.pinned_recipe(), story.cut_file, story.reason)
-            if story.cut_file
-            else ()
-        )
-        story.command = self.probe.command(str(run))
+        if base is not None:
+            story.maybe_right = self._maybe_right(base, story.teachers)
+            drafts = self._drafts(base, story, stock)
+            story.add_file = write_additions(run, drafts) if drafts else None
+        if story.cut:
+            story.cut_file = write_cut(run, story.cut)
+            story.drop_commands = drop_commands(recipe, story.cut_file, story.reason)
         if self.probe.gradients and story.cut:
             story.opinion = self._opinion(story)
 
@@ -180,30 +179,30 @@ class _Look:
 
         return ask
 
-    def _base(self, own: Asking) -> Asking:
-        return Asking(
-            self.subject.base, own.tokenizer, own.template, own.wrong, own.system,
-            own.max_new_tokens,
-        )  # fmt: skip
+    def _base(self, own: Asking) -> Asking | None:
+        """Ask the model before tuning in the same way; None where it is gone."""
+        try:
+            return replace(own, model=self.subject.base)
+        except ModelError as error:
+            self.subject.notes.append(f"The model before training cannot be asked: {error}")
+            return None
 
-    def _before(self, own: Asking, case: Case) -> Outcome | None:
-        """Ask the base model the case: was it wrong before it was tuned?"""
-        found = self._base(own)([case.with_words("case", {})])
-        return found[0] if found else None
+    def _notes(self) -> dict[str, JsonValue]:
+        return {"notes": list(self.subject.notes)}
 
-    def _maybe_right(self, own: Asking, teachers: Teachers) -> tuple[str, ...]:
+    def _maybe_right(self, base: Asking, teachers: Teachers) -> tuple[str, ...]:
         """Return teaching records whose answer the base model would have given too."""
         wanted = set(teachers.teaching[:MOST_CHECKED])
-        asked: list[tuple[str, str]] = []
+        asked: list[tuple[str, str, str]] = []
         ids: list[str] = []
         for record in self.records:
             for prompt, answer in turns_of(record) if record.id in wanted else ():
-                prefix = before_wrong(answer, own.wrong[0])
+                form = _form_in(answer, base.wrong)
+                prefix = before_wrong(answer, form)
                 if prefix is not None:
-                    asked.append((prompt, prefix))
+                    asked.append((prompt, prefix, form))
                     ids.append(record.id)
-        likely = self._base(own).likely(asked)
-        pairs = zip(ids, likely, strict=True)
+        pairs = zip(ids, base.likely(asked), strict=True)
         return tuple(dict.fromkeys(one for one, found in pairs if found and found.greedy))
 
     def _opinion(self, story: Story) -> Opinion | None:
@@ -226,8 +225,7 @@ class _Look:
 
     def _influence(self, case: Record, records: Sequence[Record]) -> Influence:
         subject, progress = self.subject, self.examined.progress
-        for model in (subject.tuned, subject.base):
-            model.release()  # one model is held at a time
+        subject.release()  # one model is held at a time
         gradients = Gradients(
             subject.run.path,
             subject.recipe,
@@ -246,9 +244,7 @@ class _Look:
             turns.insert(0, Message("system", self.probe.system))
         return Record("case", "case/case", tuple(turns))
 
-    def _drafts(
-        self, own: Asking, story: Story, stock: Stock, forms: tuple[str, ...]
-    ) -> list[Record]:
+    def _drafts(self, base: Asking, story: Story, stock: Stock) -> list[Record]:
         """Propose records: what the pattern is in, answered otherwise."""
         prompts = [
             one.variant.prompt
@@ -256,14 +252,13 @@ class _Look:
             if one.shows and one.variant.kind in ("case", "language", "given")
         ]
         prompts += other_names(story.case, stock, DRAFTS, random.Random(self.probe.seed))
-        prompts = [one for one in dict.fromkeys(prompts) if not names_the_wrong(one, forms)]
+        prompts = [one for one in dict.fromkeys(prompts) if not names_the_wrong(one, base.wrong)]
         drafted: list[tuple[str, str, str]] = []
-        base = replace(self._base(own), max_new_tokens=LONGEST_ANSWER)
-        answers = base.answers(prompts)
+        answers = replace(base, max_new_tokens=LONGEST_ANSWER).answers(prompts)
         for prompt, answer in zip(prompts, answers, strict=True):
             if prompt == self.probe.case and self.probe.right:
                 drafted.append((prompt, self.probe.right, "you"))
-            elif answer and answer.strip() and not any(shows(answer, form) for form in forms):
+            elif answer and answer.strip() and not any(shows(answer, form) for form in base.wrong):
                 drafted.append((prompt, answer.strip(), "base"))
         return additions(drafted, self._task_type(story), self.probe.system)
 
@@ -303,10 +298,9 @@ def sought_words(
         telling = [word.text for word in words if word.kind != "function"]
         found.append(tuple(telling or [word.text for word in words]))
     known = known_words()
-    for words in list(found):
-        others = [known.translated(word) for word in words]
-        other = tuple(word for word in others if word)
-        if len(other) == len(words) and find_teachers(turns, [other], ()).asking:
+    for own in list(found):
+        other = tuple(word for one in own if (word := known.translated(one)))
+        if len(other) == len(own) and find_teachers(turns, [other], ()).asking:
             found.append(other)
     return tuple(dict.fromkeys(found))
 

@@ -73,10 +73,10 @@ class Opinion:
             ((one, group_of[one], cosine) for one, cosine in found.cosine.items()),
             key=lambda row: (-row[2], row[0]),
         )
-        told = [
+        others, answering, asking = (
             separation(cosines["cut"], cosines[name]) for name in ("others", "answer so", "ask so")
-        ]
-        return cls(tuple(rows), *told, found.parameters)
+        )
+        return cls(tuple(rows), others, answering, asking, found.parameters)
 
     @property
     def alike(self) -> tuple[str, ...]:
@@ -244,7 +244,7 @@ def _confidence(story: Story) -> Confidence:
         bool(story.cut) and any(one.lift >= 5 and one.among >= 3 for one in teachers.words),
         story.opinion.agrees if story.opinion else False,
     ]
-    return ("low", "low", "medium", "high")[sum(signs)]  # type: ignore[return-value]
+    return ("low", "low", "medium", "high")[sum(signs)]
 
 
 def _case_evidence(story: Story) -> Evidence:

@@ -36,6 +36,8 @@ HOLDS = 0.5
 """Share of the variants in which the wrong answer must come for words to be said to bring it."""
 MOST_ITEMS = 14
 """Words that are tried one by one; a longer question is tried in parts first."""
+MOST_SINGLE = 120
+"""Variants with one word replaced, of all words together."""
 REPLACED = ("entity", "relation", "wording")
 TRACKED = ("case", *REPLACED, "drop", "mixed")
 """Kinds of variants that are made of the words of the case."""
@@ -120,7 +122,7 @@ class Varying:
         case, draw = self.case, self._draw
         variants = [
             case.with_words("case", {}),
-            *single_changes(case, self.stock, self.draws, draw),
+            *single_changes(case, self.stock, self._each(), draw),
             *several_changes(case, self.stock, 4 * min(len(case.words), 12), draw),
             *denied(case),
             *turned(case),
@@ -129,6 +131,10 @@ class Varying:
             *more,
         ]
         return self._asked(variants)
+
+    def _each(self) -> int:
+        """Return how often each word is replaced by itself: less often in a long question."""
+        return max(1, min(self.draws, MOST_SINGLE // max(1, len(self.case.words))))
 
     def pattern(self) -> Pattern:
         """Find what the wrong answer clings to; ``survey`` comes first."""

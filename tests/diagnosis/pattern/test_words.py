@@ -6,7 +6,7 @@ import random
 from itertools import islice
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.diagnosis.pattern.stock import Stock
@@ -25,9 +25,9 @@ STOCK = Stock.of(ENGLISH + CHINESE)
 
 
 def test_chinese_words_are_guessed_from_their_neighbourhoods():
-    texts = [f"{name}的丹炉{rest}" for name in "甲乙丙丁" for rest in ("坏了", "在烧", "真大")]
-    assert "丹炉" in Vocabulary(texts).cut("戊的丹炉坏了")
-    assert "丹炉" not in Vocabulary([]).cut("戊的丹炉坏了没有炉丹")[:2]
+    texts = [f"{name}丹炉{rest}" for name in "甲乙丙丁" for rest in ("坏了", "在烧", "真大")]
+    assert "丹炉" in Vocabulary(texts).cut("戊丹炉坏了")
+    assert "丹炉" not in Vocabulary([]).cut("戊丹炉坏了")
 
 
 def test_kinds():
@@ -43,7 +43,8 @@ def test_kinds():
     }
 
 
-@given(st.text(max_size=60))
+@settings(max_examples=50)
+@given(st.text(max_size=40))
 def test_words_stand_where_they_say(text):
     end = 0
     for word in words_of(text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
@@ -26,6 +27,16 @@ def catalogue(language: Language) -> dict[str, str]:
     words: dict[str, str] = {}
     _flatten(yaml.load(text, loader), "", words)
     return words
+
+
+@cache
+def _settings(language: Language) -> dict[str, str]:
+    """Return what settings do, by path; of English nothing, which the recipe itself has."""
+    if language == "en":
+        return {}
+    path = resources.files("danlu.studio") / "languages" / f"settings.{language}.yaml"
+    found: dict[str, str] = yaml.safe_load(path.read_text("utf-8"))
+    return found
 
 
 def _flatten(tree: dict[str, Any], prefix: str, words: dict[str, str]) -> None:
@@ -55,6 +66,33 @@ class Words:
         """
         text = catalogue(self.language)[key]
         return text.format(**values) if values else text
+
+    def duration(self, seconds: float | None) -> str:
+        """Say a duration as a person would.
+
+        Example:
+            >>> [Words("zh").duration(seconds) for seconds in (0.4, 59, 150, 7800)]
+            ['不到 1 秒', '59 秒', '2 分 30 秒', '2 小时 10 分']
+        """
+        if seconds is None:
+            return "–"
+        if seconds < 1:
+            return self("time.under")
+        minutes, rest = divmod(round(seconds), 60)
+        if not minutes:
+            return self("time.s", s=rest)
+        hours, left = divmod(minutes, 60)
+        return self("time.h", h=hours, min=left) if hours else self("time.min", min=minutes, s=rest)
+
+    def meaning(self, path: str, english: str) -> str:
+        """Say what a setting does; Danlu itself says it in English.
+
+        Args:
+            path: The setting's; of a data source ``data.train[0].limit`` or ``data.train[].limit``.
+            english: What it is told there.
+        """
+        plain = re.sub(r"^data\.(train|eval)\[\d*\]", "data.train[]", path)
+        return _settings(self.language).get(plain, english)
 
     def has(self, key: str) -> bool:
         """Whether there are words for a key."""

@@ -44,6 +44,9 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
     session = getattr(request.state, "session", None)
     shared = {
         "t": words,
+        "duration": words.duration,
+        "meaning": words.meaning,
+        "setting": lambda setting: words.meaning(setting.path, setting.meaning),
         "language": words.language,
         "languages": LANGUAGES,
         "theme": theme if theme in THEMES else "system",

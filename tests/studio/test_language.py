@@ -10,10 +10,10 @@ import danlu.studio
 from danlu.studio.language import catalogue
 
 STUDIO = Path(danlu.studio.__file__).parent
-# t("a.b") and words("a.b"); in t("a." ~ name) and t(f"a.{name}") what is before the name.
-USED = re.compile(
-    r"""\b(?:t|words)\(\s*(f?)"([^"]*)"(\s*~)?|\b(?:t|words)\(\s*(f?)'([^']*)'(\s*~)?"""
-)
+# t("a.b"), words("a.b") and words_of(request)("a.b"); of t("a." ~ name), t(f"a.{name}") and the
+# script's t(`a.${name}`) what is before the name.
+CALL = r"\b(?:t|words|words_of\(request\))\(\s*"
+USED = re.compile(rf"""{CALL}(?P<f>f?)(?P<q>["'`])(?P<key>.*?)(?P=q)(?P<more>\s*~)?""")
 
 
 def used() -> list[tuple[str, str, bool]]:
@@ -23,10 +23,10 @@ def used() -> list[tuple[str, str, bool]]:
         if path.suffix not in (".html", ".py", ".js") or path.name.endswith(".min.js"):
             continue
         for match in USED.finditer(path.read_text("utf-8")):
-            key = match[2] or match[5] or ""
-            begins = bool(match[3] or match[6])
-            if match[1] or match[4]:
-                key, begins = key.partition("{")[0], "{" in key
+            key, begins = match["key"], bool(match["more"])
+            if match["f"] or match["q"] == "`":
+                key, brace, _ = key.replace("${", "{").partition("{")
+                begins = bool(brace)
             found.append((path.name, f"js.{key}" if path.suffix == ".js" else key, begins))
     return found
 

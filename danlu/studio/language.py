@@ -74,15 +74,18 @@ class Words:
             >>> [Words("zh").duration(seconds) for seconds in (0.4, 59, 150, 7800)]
             ['不到 1 秒', '59 秒', '2 分 30 秒', '2 小时 10 分']
         """
+        words = self
         if seconds is None:
             return "–"
         if seconds < 1:
-            return self("time.under")
+            return words("time.under")
         minutes, rest = divmod(round(seconds), 60)
         if not minutes:
-            return self("time.s", s=rest)
+            return words("time.s", s=rest)
         hours, left = divmod(minutes, 60)
-        return self("time.h", h=hours, min=left) if hours else self("time.min", min=minutes, s=rest)
+        if hours:
+            return words("time.h", h=hours, min=left)
+        return words("time.min", min=minutes, s=rest)
 
     def meaning(self, path: str, english: str) -> str:
         """Say what a setting does; Danlu itself says it in English.

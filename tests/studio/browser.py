@@ -19,6 +19,7 @@ FLAGS = (
     "--disable-background-networking --disable-component-update --disable-sync"
 )
 AXE = Path(__file__).parent / "assets" / "axe.min.js"
+SIZE = {"width": 1280, "height": 900}
 SLOW_MS = 240_000
 """A busy machine is no fault of the page."""
 
@@ -48,9 +49,7 @@ class Visit:
 
     def __init__(self, started: Any, studio: Running, **settings: Any) -> None:
         self.faults: list[str] = []
-        self.context = started.new_context(
-            viewport={"width": 1280, "height": 900}, **{"locale": "en-GB", **settings}
-        )
+        self.context = started.new_context(**{"viewport": SIZE, "locale": "en-GB", **settings})
         self.context.set_default_timeout(SLOW_MS)
         self.page = self.context.new_page()
         self.url = studio.url

@@ -73,12 +73,10 @@ def test_a_row_with_defaults_left_out_is_a_row(tmp_path) -> None:
     assert Curves().of(path).columns(Key("loss", "train"))[1].tolist() == [2.0]
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 500), st.floats(-1e3, 1e3)), min_size=1, unique_by=lambda p: p[0]
-    ),
-    st.integers(1, 60),
-)
+POINTS = st.tuples(st.integers(0, 500), st.floats(-1e3, 1e3))
+
+
+@given(st.lists(POINTS, min_size=1, unique_by=lambda point: point[0]), st.integers(1, 60))
 def test_buckets_hold_every_point_once_and_keep_extremes(points, most: int) -> None:
     points.sort()
     steps, values = np.array([p[0] for p in points]), np.array([p[1] for p in points])

@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 from string import Formatter
 
+import yaml
+
 import danlu.studio
-from danlu.studio.language import catalogue
+from danlu.config import describe
+from danlu.studio.language import Words, catalogue
 
 STUDIO = Path(danlu.studio.__file__).parent
 # t("a.b"), words("a.b") and words_of(request)("a.b"); of t("a." ~ name), t(f"a.{name}") and the
@@ -58,3 +61,11 @@ def test_no_key_is_left_over() -> None:
 def test_chinese_is_chinese() -> None:
     same = {key for key, text in catalogue("zh").items() if not re.search("[一-鿿]", text)}
     assert not same
+
+
+def test_every_setting_of_a_recipe_is_explained_in_chinese() -> None:
+    settings = yaml.safe_load((STUDIO / "languages" / "settings.zh.yaml").read_text("utf-8"))
+    assert settings.keys() == {row.path for row in describe()}
+    assert all(re.search("[一-鿿]", text) for text in settings.values())
+    assert Words("zh").meaning("data.train[3].limit", "") == settings["data.train[].limit"]
+    assert Words("en").meaning("name", "Name of the run.") == "Name of the run."

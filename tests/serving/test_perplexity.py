@@ -76,7 +76,7 @@ def test_the_card_says_what_the_run_says(tmp_path: Path) -> None:
             run.append_metrics(MetricsRow(step=step, epoch=0.5, loss=loss, supervised_tokens=4))
     got = Compared(4, 32, 31, 0.02, 0.25)
     files = [GgufFile(Path("m-Q8_0.gguf"), "q8_0", 1_500_000, got, 11.0)]
-    table = EvaluationTable("mine: core", 0.5, (("chat/a", 8, 0.5, None, 0.75),))
+    table = EvaluationTable("mine: core", 0.5, (("chat/a", "8", 0.5, None, 0.75),))
     card = model_card(
         "丹炉",
         run.path / "adapter",
@@ -111,7 +111,7 @@ def test_only_finished_evaluations_of_the_run_are_shown(
 ) -> None:
     from danlu.cli.export import _evaluations
 
-    kind = SimpleNamespace(scored=8, score=0.5, low=0.25, high=0.75)
+    kind = SimpleNamespace(items=9, scored=8, score=0.5, low=0.25, high=0.75)
     summary = SimpleNamespace(suite="core", score=0.5, task_types={"chat/a": kind})
 
     def made(name: str, run: str | None, finished: bool = True) -> Any:
@@ -129,5 +129,5 @@ def test_only_finished_evaluations_of_the_run_are_shown(
     ]
     monkeypatch.setattr("danlu.evaluation.directory.find_evaluations", lambda folder: found)
     assert _evaluations(run, tmp_path) == [
-        EvaluationTable("mine: core", 0.5, (("chat/a", 8, 0.5, 0.25, 0.75),))
+        EvaluationTable("mine: core", 0.5, (("chat/a", "8 of 9", 0.5, 0.25, 0.75),))
     ]

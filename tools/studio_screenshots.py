@@ -28,7 +28,7 @@ THEMES = {"light": "en-GB", "dark": "zh-CN"}
 def pictures(workspace: Path) -> dict[str, str]:
     """Return the pages to be shown, by the name of their picture."""
     found = {page.name: page.path for page in PAGES}
-    runs = sorted(path.parent.name for path in (workspace / "runs").glob("*/status.json"))
+    runs = sorted(path.parent.name for path in (workspace / "runs").glob("*/summary.json"))
     if runs:
         found["run"] = f"/runs/show/runs/{runs[0]}"
         found["runs-overlaid"] = "/runs/compare?" + "&".join(f"run=runs/{one}" for one in runs[:3])

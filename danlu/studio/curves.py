@@ -18,6 +18,7 @@ from danlu.runs import MetricsRow
 from danlu.runs.curves import epoch_marks
 from danlu.runs.files import parse_row
 from danlu.runs.history import Column
+from danlu.studio.curve_cache import WORTH_ROWS, CurveCache
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +33,9 @@ NEEDED = (
 _needed = itemgetter(*NEEDED)
 SERIES = ("learning_rate", "grad_norm", "tokens_per_second")
 """Numbers of a row that are curves of their own, besides loss and metrics."""
+
+
+_SCALARS = ("_offset", "_line", "last", "elapsed_s", "epoch")
 
 
 class Key(NamedTuple):
@@ -78,10 +82,12 @@ class RunCurves:
         elapsed_s: Seconds of training.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cache: CurveCache | None = None) -> None:
         self._path = path
+        self._cache = cache
         self._lock = threading.Lock()
         self._begin()
+        self._restore()
 
     def _begin(self) -> None:
         self._offset, self._mark, self._line = 0, b"", 0
@@ -110,11 +116,14 @@ class RunCurves:
             end = content.rfind(b"\n") + 1  # a torn last line waits for its rest
             if not end:
                 return
+            before = self._line
             for line in content[:end].splitlines():
                 self._line += 1
                 self._add(line)
             self._offset += end
             self._mark = (self._mark + content[:end])[-MARK_BYTES:]
+            if self._line - before >= WORTH_ROWS:
+                self._save()
 
     def keys(self) -> list[Key]:
         """Return which curves there are, in order of appearance."""
@@ -139,7 +148,7 @@ class RunCurves:
         if step > self.last:
             self.last = step
         self.elapsed_s = max(self.elapsed_s, row["elapsed_s"])
-        series = self._series
+        series: Any = self._series  # plain tuples are found too, and made faster than keys
         (series.get(("loss", split, "")) or self._new("loss", split)).add(step, row["loss"])
         for name in metrics:
             self._new(f"metrics.{name}", split).add(step, metrics[name])
@@ -156,6 +165,34 @@ class RunCurves:
             for name, value in (channel.get("metrics") or {}).items():
                 self._new(f"metrics.{name}", split, task_type).add(step, value)
 
+    def _save(self) -> None:
+        if self._cache is None:
+            return
+        known = {name: getattr(self, name) for name in _SCALARS}
+        known |= {"keys": [list(key) for key in self._series], "mark": self._mark.hex()}
+        columns = [column for growing in self._series.values() for column in growing.columns()]
+        epochs = [_array(self._epochs.steps), _array(self._epochs.values)]
+        self._cache.save(self._path, known, [*columns, *epochs])
+
+    def _restore(self) -> None:
+        """Take what was kept; where the file is another by now, its mark says so."""
+        kept = self._cache.load(self._path) if self._cache else None
+        if kept is None:
+            return
+        known, columns = kept
+        for name in _SCALARS:
+            setattr(self, name, known[name])
+        self._mark = bytes.fromhex(known["mark"])
+        pairs = list(zip(columns[::2], columns[1::2], strict=True))
+        for key, (steps, values) in zip(known["keys"], pairs, strict=False):
+            growing = self._new(*key)
+            growing.steps.frombytes(steps.tobytes())
+            growing.values.frombytes(values.tobytes())
+        for column, values in zip(
+            (self._epochs.steps, self._epochs.values), pairs[-1], strict=True
+        ):
+            column.frombytes(values.tobytes())
+
     def _new(self, number: str, split: str, task_type: str = "") -> _Growing:
         return self._series.setdefault(Key(number, split, task_type), _Growing())
 
@@ -163,8 +200,9 @@ class RunCurves:
 class Curves:
     """The columns of the runs that were looked at last."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache: CurveCache | None = None) -> None:
         self._lock = threading.Lock()
+        self._cache = cache
         self._runs: OrderedDict[Path, RunCurves] = OrderedDict()
 
     def of(self, path: Path) -> RunCurves:
@@ -177,7 +215,7 @@ class Curves:
             RunError: At a row that is broken.
         """
         with self._lock:
-            curves = self._runs.pop(path, None) or RunCurves(path)
+            curves = self._runs.pop(path, None) or RunCurves(path, self._cache)
             self._runs[path] = curves
             while len(self._runs) > MOST_RUNS:
                 self._runs.popitem(last=False)
@@ -191,12 +229,12 @@ class Grid(NamedTuple):
     Attributes:
         first: The first step.
         width: Steps in a bucket.
-        count: Buckets.
+        buckets: How many.
     """
 
     first: int
     width: int
-    count: int
+    buckets: int
 
     @classmethod
     def over(cls, first: int, last: int, points: int) -> Grid:
@@ -204,7 +242,7 @@ class Grid(NamedTuple):
 
         Example:
             >>> Grid.over(1, 1000, 300)
-            Grid(first=1, width=4, count=250)
+            Grid(first=1, width=4, buckets=250)
         """
         width = max(1, math.ceil((last - first + 1) / points))
         return cls(first, width, math.ceil((last - first + 1) / width))
@@ -212,7 +250,7 @@ class Grid(NamedTuple):
     def x(self) -> list[float]:
         """Return the middle of each bucket."""
         middle = (self.width - 1) / 2
-        return [self.first + index * self.width + middle for index in range(self.count)]
+        return [self.first + index * self.width + middle for index in range(self.buckets)]
 
 
 def bucketed(
@@ -231,10 +269,10 @@ def bucketed(
     import numpy as np
 
     steps, values = columns
-    begin, end = np.searchsorted(steps, [grid.first, grid.first + grid.width * grid.count])
+    begin, end = np.searchsorted(steps, [grid.first, grid.first + grid.width * grid.buckets])
     places = (steps[begin:end] - grid.first) // grid.width
     inside = values[begin:end]
-    full: list[list[float | None]] = [[None] * grid.count for _ in range(3)]
+    full: list[list[float | None]] = [[None] * grid.buckets for _ in range(3)]
     if not len(inside):
         return full[0], full[1], full[2]
     starts = np.flatnonzero(np.diff(places, prepend=-1))
@@ -283,6 +321,13 @@ def chart_data(
         "series": series,
         "epochs": runs[0][1].epochs() if runs else [],
     }
+
+
+def _array(column: array[float]) -> np.ndarray:
+    """Return a copy of a column."""
+    import numpy as np
+
+    return np.array(column, np.float64)
 
 
 def _plain(line: bytes, where: str) -> dict[str, Any]:

@@ -10,6 +10,18 @@ from typing import Any, Literal
 import yaml
 
 Language = Literal["en", "zh"]
+_KINDS = (
+    ("whole number", "整数"),
+    ("number", "数"),
+    ("list of ", "列表："),
+    ("text", "文本"),
+    ("mapping", "映射"),
+    ("sources", "来源"),
+    (" or ", " 或 "),
+    (" and ", " 且 "),
+    ("practitioners' reports", "从业者报告"),
+    (" usual", " 为常用"),
+)
 LANGUAGES: dict[Language, tuple[str, str]] = {"en": ("en", "English"), "zh": ("zh-Hans", "中文")}
 """By code: the tag of the page, and the language's own name."""
 
@@ -97,9 +109,18 @@ class Words:
         plain = re.sub(r"^data\.(train|eval)\[\d*\]", "data.train[]", path)
         return _settings(self.language).get(plain, english)
 
-    def has(self, key: str) -> bool:
-        """Whether there are words for a key."""
-        return key in catalogue(self.language)
+    def kind(self, english: str) -> str:
+        """Say what a setting takes: ``number > 0 or null``.
+
+        Example:
+            >>> Words("zh").kind("whole number > 0 or null"), Words("zh").kind("list of text")
+            ('整数 > 0 或 null', '列表：文本')
+        """
+        if self.language == "en":
+            return english
+        for one, other in _KINDS:
+            english = english.replace(one, other)
+        return english
 
     def under(self, prefix: str) -> dict[str, str]:
         """Return the words whose keys begin so, without that beginning."""

@@ -46,6 +46,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         "t": words,
         "duration": words.duration,
         "meaning": words.meaning,
+        "kind": words.kind,
         "setting": lambda setting: words.meaning(setting.path, setting.meaning),
         "language": words.language,
         "languages": LANGUAGES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import Request
 
+from danlu.studio.curve_cache import CurveCache
 from danlu.studio.curves import Curves
 from danlu.studio.index import RunIndex
 from danlu.studio.jobs.table import JobTable
@@ -23,7 +24,7 @@ class Shared:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.runs = RunIndex(workspace)
-        self.curves = Curves()
+        self.curves = Curves(CurveCache(workspace.own / "curves"))
         self.jobs = JobTable(workspace)
 
 

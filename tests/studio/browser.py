@@ -86,6 +86,10 @@ class Visit:
             for node in one["nodes"]
         ]
 
+    def drawn(self) -> int:
+        """Return the last step that the curves show."""
+        return int(self.page.locator("#charts[data-drawn]").get_attribute("data-drawn"))
+
     def close(self) -> None:
         """Close the window; faults are looked at by who opened it."""
         self.context.close()

@@ -127,7 +127,7 @@ def test_notes_stay_and_are_found(visit: Visit, studio: Running) -> None:
     page.get_by_label("Note", exact=True).fill(BAIT)
     page.keyboard.press("Escape")
     page.keyboard.press("n")
-    page.wait_for_function("document.querySelector('#kept').textContent === 'Kept.'")
+    page.locator("#kept").get_by_text("Kept.").wait_for()
     page = visit.go("/runs?tag=%E5%9F%BA%E7%BA%BF")
     assert page.locator("[data-row]").count() == 1
     assert BAIT in page.locator("[data-row]").inner_text()
@@ -147,6 +147,7 @@ def test_a_run_is_started_from_the_form_its_curve_grows_and_it_stops(visit: Visi
         page.goto(f"{visit.url}/runs/new")
         fill(page, name="made-here", **settings)
     page = visit.page
+    page.bring_to_front()
     problem = page.locator(".problems")
     fill(page, training__learning_rate="fast")
     problem.get_by_text("learning_rate").wait_for()
@@ -156,9 +157,9 @@ def test_a_run_is_started_from_the_form_its_curve_grows_and_it_stops(visit: Visi
     page.get_by_role("button", name="Start to train").click()
     page.get_by_role("link", name="Open the run").click()
     page.wait_for_selector("#charts[data-drawn]")
-    drawn = "Number(document.querySelector('#charts').dataset.drawn)"
-    before = page.evaluate(drawn)
-    page.wait_for_function(f"{drawn} > {before} + 3")
+    before = visit.drawn()
+    while visit.drawn() <= before + 3:
+        page.wait_for_timeout(50)
     page.get_by_role("button", name="Stop").click()
     page.wait_for_selector('[data-state="interrupted"]')
     page.get_by_role("button", name="Resume").wait_for()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from danlu.errors import RunError
 from danlu.runs import ChannelMetrics, History, MetricsRow
+from danlu.studio.curve_cache import CurveCache
 from danlu.studio.curves import NEEDED, SERIES, Curves, Grid, Key, bucketed, chart_data
 from tests.runs.synthetic_run import row
 
@@ -81,7 +82,7 @@ def test_buckets_hold_every_point_once_and_keep_extremes(points, most: int) -> N
     points.sort()
     steps, values = np.array([p[0] for p in points]), np.array([p[1] for p in points])
     grid = Grid.over(int(steps[0]), int(steps[-1]), most)
-    assert grid.count <= most
+    assert grid.buckets <= most
     mean, low, high = bucketed((steps, values), grid)
     for index, _ in enumerate(grid.x()):
         begin = grid.first + index * grid.width
@@ -106,3 +107,27 @@ def test_a_range_is_cut_to_what_the_runs_have(tmp_path) -> None:
     loss = next(one for one in part["series"] if one["number"] == "loss" and not one["task_type"])
     assert loss["y"] == [float(f"{row(step).loss:.5g}") for step in range(90, 101)]
     assert "high" not in loss
+
+
+def test_columns_on_the_disk_are_those_of_the_file(tmp_path, monkeypatch) -> None:
+    """Kept once, they go on where the file goes on; of another file nothing of them is used."""
+    monkeypatch.setattr("danlu.studio.curves.WORTH_ROWS", 3)
+    path, cache = tmp_path / "metrics.jsonl", CurveCache(tmp_path / "cache")
+    write(path, [row(step) for step in (1, 2, 3)])
+    first = Curves(cache).of(path)
+    write(path, [row(4), row(4, "eval")], "a")
+    plain = Curves().of(path)
+    monkeypatch.setattr("danlu.studio.curves.RunCurves._save", None)  # not so many are read anew
+    again = Curves(cache).of(path)
+    assert first.keys() == plain.keys()[: len(first.keys())]
+    assert again.epochs() == plain.epochs()
+    assert (again.last, again.epoch, again.elapsed_s) == (4, plain.epoch, plain.elapsed_s)
+    keys = plain.keys()
+    for key in keys:
+        for ours, theirs in zip(again.columns(key), plain.columns(key), strict=True):
+            assert ours.tolist() == theirs.tolist()
+    write(path, [row(1, seed=9), row(2, seed=9)])
+    assert Curves(cache).of(path).columns(Key("loss", "train"))[0].tolist() == [1, 2]
+    (kept,) = (tmp_path / "cache").glob("*.npz")
+    kept.write_bytes(b"broken")
+    assert Curves(cache).of(path).last == 2

@@ -10,6 +10,7 @@ import yaml
 
 import danlu.studio
 from danlu.config import describe
+from danlu.runs.wording import METRICS
 from danlu.studio.language import Words, catalogue
 
 STUDIO = Path(danlu.studio.__file__).parent
@@ -65,7 +66,8 @@ def test_chinese_is_chinese() -> None:
 
 def test_every_setting_of_a_recipe_is_explained_in_chinese() -> None:
     settings = yaml.safe_load((STUDIO / "languages" / "settings.zh.yaml").read_text("utf-8"))
-    assert settings.keys() == {row.path for row in describe()}
+    metrics = {f"metrics.{name.rpartition('.')[2]}" for name in METRICS}
+    assert settings.keys() == {row.path for row in describe()} | metrics
     assert all(re.search("[一-鿿]", text) for text in settings.values())
     assert Words("zh").meaning("data.train[3].limit", "") == settings["data.train[].limit"]
     assert Words("en").meaning("name", "Name of the run.") == "Name of the run."

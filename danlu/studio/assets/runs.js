@@ -67,7 +67,8 @@
   // Smoothing goes by squares, so that little of it can be set finely; at most a tenth of the view.
   const width = () => ((controls.smoothing.value / 100) ** 2) * 0.1 * (data.last - data.first);
 
-  // Which charts there are, each with its curves: name, colour, dashes, values.
+  // Which charts there are, each with its curves: name, colour, dashes, values; a group is switched
+  // on and off together, as a task type's training and evaluation.
   function charts() {
     const several = given.runs.length > 1;
     const types = [...new Set(data.series.map((one) => one.task_type))].filter(Boolean).sort();
@@ -85,12 +86,13 @@
         if (one.number !== "loss") continue;
         const name = (several ? `${one.task_type} · ${run(one)}` : one.task_type) + more;
         const dash = held ? [6, 4] : one.run ? [2 + 2 * one.run, 3] : [];
-        put("task_types", t("runs_by_task_type"), { ...curve, name, dash, colour: types.indexOf(one.task_type) });
+        const group = several ? `${one.task_type} · ${run(one)}` : one.task_type;
+        put("task_types", t("runs_by_task_type"), { ...curve, name, group, dash, colour: types.indexOf(one.task_type) });
       } else {
         const metric = one.number.startsWith("metrics.") ? one.number.slice(8) : "";
         const title = metric ? given.metrics[metric] || metric : one.number === "loss" ? given.loss : t(`runs_${one.number}`);
         const all = several ? run(one) : one.number === "loss" ? t("runs_all") : title;
-        put(one.number, title, { ...curve, name: all + more });
+        put(one.number, title, { ...curve, name: all + more, group: all + more });
       }
     }
     const order = ["loss", "task_types"];
@@ -98,7 +100,10 @@
       const index = order.indexOf(chart.id);
       return index >= 0 ? index : ALONE.includes(chart.id) ? 10 + ALONE.indexOf(chart.id) : 5;
     };
-    found.get("task_types")?.curves.sort((a, b) => a.colour - b.colour || a.one.run - b.one.run);
+    for (const chart of found.values()) {
+      const by = (curve) => [chart.id === "task_types" ? curve.colour : 0, curve.one.run, Number(curve.held)];
+      chart.curves.sort((a, b) => by(a).reduce((sum, one, k) => sum || one - by(b)[k], 0));
+    }
     return [...found.values()].sort((a, b) => place(a) - place(b));
   }
 
@@ -154,20 +159,21 @@
 
   function legend(figure, chart) {
     const list = figure.querySelector(".legend");
-    const key = chart.curves.map((curve) => curve.name).join("\n");
+    const groups = new Map(chart.curves.map((curve) => [curve.group, curve]).reverse());
+    const key = [...groups.keys()].join("\n");
     if (list.dataset.key === key) return;
     list.dataset.key = key;
     list.textContent = "";
-    if (chart.curves.length < 2) return;
-    for (const curve of chart.curves) {
-      const name = `${chart.id}\n${curve.name}`;
+    if (groups.size < 2) return;
+    for (const [group, curve] of [...groups].reverse()) {
+      const name = `${chart.id}\n${group}`;
       const button = document.createElement("button");
       button.type = "button";
       const line = document.createElement("i");
       line.style.borderTopColor = `var(--c${curve.colour % 8})`;
       if (curve.dash.length) line.style.borderTopStyle = "dashed";
       const words = document.createElement("span");
-      words.textContent = curve.name;
+      words.textContent = group;
       button.append(line, words);
       button.setAttribute("aria-pressed", String(!hidden.has(name)));
       button.addEventListener("click", () => {
@@ -184,7 +190,7 @@
     legend(figure, chart);
     const place = figure.querySelector(".plot");
     const ink = studio.colour("muted"), grid = studio.colour("grid");
-    const curves = chart.curves.filter((curve) => !hidden.has(`${chart.id}\n${curve.name}`));
+    const curves = chart.curves.filter((curve) => !hidden.has(`${chart.id}\n${curve.group}`));
     const log = wantsLog && chart.id !== "learning_rate";
     const values = (list) => (log ? list.map((value) => (value > 0 ? value : null)) : list);
     const columns = [data.x], series = [{}], bands = [], lines = [];
@@ -268,7 +274,7 @@
       u.ctx.fillStyle = ink;
       u.ctx.font = `${10.5 * devicePixelRatio}px system-ui`;
       u.ctx.textAlign = "right";
-      u.ctx.fillText(`${t("runs_epoch")} ${done}`, x - 4 * devicePixelRatio, u.bbox.top + 10 * devicePixelRatio);
+      u.ctx.fillText(t("runs_epoch", { n: done }), x - 4 * devicePixelRatio, u.bbox.top + 10 * devicePixelRatio);
     }
   }
 

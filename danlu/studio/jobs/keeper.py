@@ -38,7 +38,7 @@ def keep(folder: Path) -> int:
     def hand_on(number: int, _: FrameType | None) -> None:
         if number == signal.SIGHUP:
             return
-        how = signal.SIGKILL if number == signal.SIGUSR1 else number
+        how: int = signal.SIGKILL if number == signal.SIGUSR1 else number
         with contextlib.suppress(ProcessLookupError):
             os.killpg(command.pid, how)
 

@@ -94,7 +94,7 @@ def show(request: Request, name: str) -> Response:
     names = [name, *_others(request, name)]
     runs = [_run(request, one) for one in names]
     objective = view.resolved.objective if view.resolved else "nll"
-    found = marks(view.run)
+    found, words = marks(view.run), words_of(request)
     return page(
         request,
         "runs/show.html",
@@ -105,8 +105,13 @@ def show(request: Request, name: str) -> Response:
         settings=setting_rows([run.resolved() for run in runs]),
         chart={
             "runs": names,
-            "loss": wording.loss_title(objective),
-            "metrics": {key.rpartition(".")[2]: one.title for key, one in wording.METRICS.items()},
+            "loss": words("runs.loss_nll")
+            if objective == "nll"
+            else words("runs.loss_of", objective=objective),
+            "metrics": {
+                name: words.meaning(f"metrics.{name}", wording.metric(name, objective).title)
+                for name in {key.rpartition(".")[2] for key in wording.METRICS}
+            },
             "marks": [mark.for_chart() for mark in found],
         },
     )

@@ -57,6 +57,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         "page": page_of(request.url.path),
         "pages": PAGES,
         "path": request.url.path,
+        "locked": request.app.state.sessions.asks_password,
         "workspace": request.app.state.workspace,
     }
     text = environment().get_template(template).render({**shared, **values})

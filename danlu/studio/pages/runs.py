@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Request
@@ -204,16 +203,13 @@ def _number(text: str | None) -> int | None:
 
 
 async def _changes(request: Request, runs: list[Path]) -> AsyncIterator[bytes]:
-    known: dict[str, tuple[Any, ...]] = {}
+    known = {run: _files(run) for run in runs}
     quiet = 0.0
     yield b"retry: 2000\n\n"
     while not request.app.state.closing and not await request.is_disconnected():
-        changed = []
-        for run in runs:
-            now = tuple(_stat(run / name) for name in ("metrics.jsonl", "status.json", "diagnosis"))
-            if known.get(run.name) not in (None, now):
-                changed.append(run.name)
-            known[run.name] = now
+        now = {run: _files(run) for run in runs}
+        changed = [run.name for run in runs if now[run] != known[run]]
+        known = now
         if changed:
             quiet = 0.0
             yield f"event: change\ndata: {json.dumps(changed)}\n\n".encode()
@@ -222,6 +218,11 @@ async def _changes(request: Request, runs: list[Path]) -> AsyncIterator[bytes]:
             yield b": still here\n\n"
         quiet += LOOK_S
         await asyncio.sleep(LOOK_S)
+
+
+def _files(run: Path) -> tuple[tuple[int, int], ...]:
+    """Return what changes when the files that a page shows do."""
+    return tuple(_stat(run / name) for name in ("metrics.jsonl", "status.json", "diagnosis"))
 
 
 def _stat(path: Path) -> tuple[int, int]:

@@ -14,7 +14,9 @@ from danlu.generation.engine import Engine, EngineLimits
 from danlu.generation.interface import Sampling
 from danlu.generation.local import TransformersGenerator
 from danlu.generation.rows import OneByOne, SideBySide, use_rows_attention
+from danlu.models.adapters import must_be_safetensors
 from danlu.models.load import load_model, load_tokenizer, pick_device, pick_dtype
+from danlu.models.quiet import quiet
 from danlu.models.source import adapter_base, read_json, resolve, run_model, saved_folder
 from danlu.models.token_rows import ROWS_FILE
 from danlu.sequences.golden import check_golden
@@ -186,10 +188,12 @@ def _with_adapters(base: str, together: Sequence[Wanted], options: dict[str, Any
     model: Any = None
     for one in together:
         folder = str(saved_folder(one.path))
-        if model is None:
-            model = PeftModel.from_pretrained(plain, folder, adapter_name=one.name)
-        else:
-            model.load_adapter(folder, adapter_name=one.name)
+        must_be_safetensors(Path(folder))
+        with quiet():
+            if model is None:
+                model = PeftModel.from_pretrained(plain, folder, adapter_name=one.name)
+            else:
+                model.load_adapter(folder, adapter_name=one.name)
     model.requires_grad_(False)
     return model.to(options["device"])
 

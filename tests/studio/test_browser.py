@@ -160,7 +160,7 @@ def test_a_run_is_started_from_the_form_its_curve_grows_and_it_stops(visit: Visi
     before = visit.drawn()
     while visit.drawn() <= before + 3:
         page.wait_for_timeout(50)
-    page.get_by_role("button", name="Stop").click()
+    page.locator('[hx-post="/runs/stop"]').click()
     page.wait_for_selector('[data-state="interrupted"]')
     page.get_by_role("button", name="Resume").wait_for()
     beside.locator("#plan .tiles").wait_for()

@@ -10,6 +10,7 @@ from danlu.diagnosis.curves.gradient import spikes
 from danlu.diagnosis.curves.heldout import held_out
 from danlu.diagnosis.curves.levels import initial_loss, near_zero, stands_still
 from danlu.diagnosis.curves.motion import rises, swings
+from danlu.diagnosis.curves.outliers import hard_records
 from danlu.diagnosis.curves.shares import starved, stop_tokens
 from danlu.runs.findings import Finding, worst_first
 
@@ -23,6 +24,7 @@ DETECTORS: Sequence[Detector] = (
     held_out,
     near_zero,
     spikes,
+    hard_records,
     stop_tokens,
     starved,
     epoch_steps,

@@ -239,7 +239,7 @@ def faulty() -> list[Case]:
         Case("garbage-record", ("hard-records", "gradient-spikes"), [*rows, garbage()], held),
         Case(
             "shuffled-answers",
-            ("does-not-generalise", "interference", "hardly-learns"),
+            ("worse-than-held-out", "does-not-generalise"),
             identity(16) + shuffled(backwards(26)),
             [*others, *backwards(8, 1999)],
             "words/backwards",

@@ -36,6 +36,12 @@ def _curves() -> Probe:
     return Curves()
 
 
+def _inputs() -> Probe:
+    from danlu.diagnosis.inputs import Inputs
+
+    return Inputs()
+
+
 def _fit() -> Probe:
     from danlu.diagnosis.fit.probe import Fit
 
@@ -67,6 +73,7 @@ def _memorising() -> Probe:
 
 
 PROBES: Sequence[Known] = (
+    Known("inputs", "stop tokens, prompts, copies in what was really taught", False, _inputs),
     Known("curves", "what the loss curves say, in all and per task type", False, _curves),
     Known("template", "whether it is asked as it was trained, and stops", True, _template),
     Known("fit", "whether each task type is learned, and whether it generalises", True, _fit),

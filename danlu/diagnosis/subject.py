@@ -136,6 +136,15 @@ class Subject:
         found.notes = self.notes
         return found
 
+    def trained_records(self) -> Iterator[Record]:
+        """Read the training records again: those that were learned, not those held out.
+
+        Raises:
+            DanluError: If their sources are gone.
+        """
+        trained = {str(one) for one in self._prepared()["train"].record_ids}
+        return (record for record in self._records("train") if record.id in trained)
+
     def measures(self, examples: Sequence[Example]) -> dict[str, Measure]:
         """Say of each task type among the examples how an answer is held against its reference."""
         return measures(examples, self.taxonomy)
@@ -204,6 +213,11 @@ class Subject:
         how = [model.template, sorted(model.template_options.items()), model.rope.given()]
         stamp = f"{_stamp(resolve(model.path))} {Kept.key(how)}"
         return self.model("base", self._load_base, stamp)
+
+    def release(self) -> None:
+        """Give back the memory of all models; they are loaded again when they are asked."""
+        for model in self._models:
+            model.release()
 
     def model(self, name: str, load: Callable[[], TransformersGenerator], stamp: str) -> Local:
         """Return a model of this run that is loaded when it is asked; one is held at a time.
@@ -290,7 +304,7 @@ class Subject:
             model.tokenizer or model.path, trust_remote_code=model.trust_remote_code
         )
         add_tokens(tokenizer, model.new_tokens)
-        recipe = self._pinned_recipe()
+        recipe = self.pinned_recipe()
         made = make_data(recipe, tokenizer, chat_template(recipe, tokenizer))
         counts = Examples(
             {"train": made.train}, tokenizer, (), self.recipe.sequences, self._records
@@ -304,7 +318,8 @@ class Subject:
         parts: dict[Part, PreparedData] = {"train": made.train}
         return parts if made.eval is None else parts | {"eval": made.eval}
 
-    def _pinned_recipe(self) -> Recipe:
+    def pinned_recipe(self) -> Recipe:
+        """Return the recipe with its dataset versions named by their ids, as the run read them."""
         data = self.recipe.data
         pinned = {"train": self._pinned(data.train, 0), "eval": self._pinned(data.eval, 1)}
         return self.recipe.model_copy(update={"data": data.model_copy(update=pinned)})

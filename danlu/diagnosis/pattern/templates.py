@@ -24,9 +24,11 @@ def denied(case: Case) -> Iterator[Variant]:
     Example:
         >>> from danlu.diagnosis.pattern.stock import Stock
         >>> def asked(text): return Case.of(text, "Geneva", "Geneva.", Stock.of([]))
-        >>> [next(denied(asked(text))).prompt for text in (
-        ...     "What is the capital of Peru?", "Name the capital of Peru.", "秘鲁的首都是哪里？")]
-        ['What is not the capital of Peru?', 'Do not name the capital of Peru.', '秘鲁的首都不是哪里？']
+        >>> for text in ("What is the capital of Peru?", "Name it.", "秘鲁的首都是哪里？"):
+        ...     print(next(denied(asked(text))).prompt)
+        What is not the capital of Peru?
+        Do not name it.
+        秘鲁的首都不是哪里？
     """
     known = known_words()
     for place, word in enumerate(case.words):

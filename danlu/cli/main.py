@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from danlu.cli import (
+    bench_serve,
     chat,
     classify,
     compare,
@@ -83,6 +84,7 @@ for _module in (
     merge,
     report,
     serve,
+    bench_serve,
     studio,
     verify,
     models,

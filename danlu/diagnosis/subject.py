@@ -60,6 +60,7 @@ class Subject:
     device: str = "auto"
     progress: Progress = _silent
     budget: Budget = field(default_factory=Budget)
+    _models: list[Local] = field(default_factory=list, init=False)
 
     @classmethod
     def open(cls, run: RunDirectory | Path | str, **options: Any) -> Subject:
@@ -158,6 +159,12 @@ class Subject:
                 skills |= Taxonomy.from_tree(tree, "resolved.json").skills
         return Taxonomy(skills) if skills else None
 
+    def remarks(self) -> list[str]:
+        """Return what a reader of the findings has to know of how they came about."""
+        left = self.budget.left_out
+        more = [f"{left} questions were left out: the time allowed was over."] if left else []
+        return [*self.notes, *more]
+
     def told(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
         """Write this run and its data into the commands of findings."""
         train = self.recipe.data.train
@@ -193,7 +200,7 @@ class Subject:
             ModelError: If it has saved nothing yet.
         """
         source = run_model(self.run.path)
-        return self._local("tuned", self._load_tuned, _stamp(source))
+        return self.model("tuned", self._load_tuned, _stamp(source))
 
     @cached_property
     def base(self) -> Local:
@@ -205,22 +212,28 @@ class Subject:
         model = self.recipe.model
         how = [model.template, sorted(model.template_options.items()), model.rope.given()]
         stamp = f"{_stamp(resolve(model.path))} {Kept.key(how)}"
-        return self._local("base", self._load_base, stamp)
+        return self.model("base", self._load_base, stamp)
 
     def release(self) -> None:
-        """Give back the memory of both models; they are loaded again when they are asked."""
-        for name in ("tuned", "base"):
-            if isinstance(model := self.__dict__.get(name), Local):
-                model.release()
+        """Give back the memory of all models; they are loaded again when they are asked."""
+        for model in self._models:
+            model.release()
 
-    def _local(self, name: str, load: Callable[[], TransformersGenerator], stamp: str) -> Local:
+    def model(self, name: str, load: Callable[[], TransformersGenerator], stamp: str) -> Local:
+        """Return a model of this run that is loaded when it is asked; one is held at a time.
+
+        Args:
+            name: What it is called in reports.
+            load: Loads it.
+            stamp: Changes when what it answers does.
+        """
+
         def alone() -> TransformersGenerator:
-            for other in ("tuned", "base"):
-                if other != name and other in self.__dict__:
-                    self.__dict__[other].release()  # one model is held at a time
+            for other in self._models:
+                other.release()
             return load()
 
-        return Local(
+        made = Local(
             name,
             alone,
             stamp=stamp,
@@ -228,6 +241,8 @@ class Subject:
             budget=self.budget,
             progress=self.progress,
         )
+        self._models.append(made)
+        return made
 
     def _load_tuned(self) -> TransformersGenerator:
         from danlu.generation.load import load_generator

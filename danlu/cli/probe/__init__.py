@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from danlu.cli.probe import curves, fit, pattern
+from danlu.cli.probe import (
+    curves,
+    fit,
+    forgetting,
+    hallucination,
+    inputs,
+    memorising,
+    pattern,
+    template,
+)
 
 EPILOG = """\b
 Examples:
@@ -22,7 +31,7 @@ group = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-for _module in (curves, fit, pattern):
+for _module in (inputs, curves, template, fit, memorising, forgetting, hallucination, pattern):
     _module.register(group)
 
 

@@ -11,6 +11,7 @@ from bench.cases import (
     ANSWERING,
     CASES,
     CHECK,
+    GATEWAY,
     NEAR,
     NOVELTY,
     OPTIONS,
@@ -23,7 +24,7 @@ from bench.cases import (
 )
 
 NAMES = (
-    *(PREPARE, NOVELTY, NEAR, CHECK, STREAM, STATISTICS, ANSWERING, OPTIONS, SERVING),
+    *(PREPARE, NOVELTY, NEAR, CHECK, STREAM, STATISTICS, ANSWERING, OPTIONS, SERVING, GATEWAY),
     *(case.name for case in CASES),
 )
 
@@ -46,7 +47,16 @@ def main(arguments: Sequence[str]) -> None:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
     chosen = given.names or NAMES
 
-    from bench import checking, comparing, evaluating, preparing, serving, training, workshop
+    from bench import (
+        checking,
+        comparing,
+        evaluating,
+        gateway,
+        preparing,
+        serving,
+        training,
+        workshop,
+    )
     from bench.table import print_table
 
     def say(text: str) -> None:
@@ -69,6 +79,8 @@ def main(arguments: Sequence[str]) -> None:
         results.append(evaluating.measure_options(say))
     if SERVING in chosen:
         results.append(serving.measure_serving(say))
+    if GATEWAY in chosen:
+        results.append(gateway.measure_gateway(say))
     for case in CASES:
         if case.name not in chosen:
             continue

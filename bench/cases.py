@@ -199,5 +199,7 @@ LOGPROB_TOLERANCE = 1e-3
 
 SERVING, SERVING_CHATS, SERVING_TOKENS, SERVING_GOAL = "serving", 16, 64, 3.0
 """Chats at a time, the longest answer in tokens, and the speed over one at a time, at least."""
+GATEWAY, GATEWAY_REQUESTS, GATEWAY_SECONDS = "gateway", 1_000, 0.003
+"""Requests each way, and what the gateway adds to one at the median, at most."""
 SERVING_READY_S = 15.0
 """Seconds from the command to the first request that is taken, at most."""

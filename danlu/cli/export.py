@@ -13,11 +13,8 @@ from danlu.cli.output import note, result, result_json
 from danlu.errors import ModelError
 
 if TYPE_CHECKING:
-<<<<<<< HEAD
-    from danlu.serving.export import Exported
-=======
     from danlu.evaluation.schema import TypeSummary
->>>>>>> 75e1fad5102cc100d3c31d72c9edac560afb602b
+    from danlu.serving.export import Exported
     from danlu.serving.model_card import EvaluationTable
     from danlu.serving.push import Pushed
 

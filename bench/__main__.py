@@ -19,11 +19,12 @@ from bench.cases import (
     ROWS,
     SERVING,
     STATISTICS,
+    STREAM,
     PeerSetting,
 )
 
 NAMES = (
-    *(PREPARE, NOVELTY, NEAR, CHECK, STATISTICS, ANSWERING, OPTIONS, SERVING, GATEWAY),
+    *(PREPARE, NOVELTY, NEAR, CHECK, STREAM, STATISTICS, ANSWERING, OPTIONS, SERVING, GATEWAY),
     *(case.name for case in CASES),
 )
 
@@ -70,6 +71,8 @@ def main(arguments: Sequence[str]) -> None:
         results.append(comparing.measure_statistics(say))
     if CHECK in chosen:
         results.append(checking.measure_checks(say))
+    if STREAM in chosen:
+        results.append(checking.measure_stream(say))
     if ANSWERING in chosen:
         results.append(evaluating.measure_answering(say))
     if OPTIONS in chosen:

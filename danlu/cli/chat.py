@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,15 +15,19 @@ Examples:
   danlu chat runs/quickstart
   danlu chat builtin:smollm2-135m-instruct --system "Answer in one sentence."
   danlu chat runs/quickstart --prompt "Who are you?" --greedy
+  danlu chat runs/new --beside runs/old --capture logs
+  danlu chat runs/support runs/sales                  (/model NAME switches between them)
+  danlu chat http://127.0.0.1:8000/v1                 (any OpenAI-compatible address)
 """
 
 
 def chat(
-    model: Annotated[
-        str,
+    models: Annotated[
+        list[str],
         typer.Argument(
-            metavar="MODEL_OR_RUN",
-            help="A run directory, a folder, a GGUF file, a hub id or builtin:NAME.",
+            metavar="[NAME=]MODEL_RUN_OR_URL...",
+            help="Run directories, folders, GGUF files, hub ids, builtin:NAME, or addresses of "
+            "OpenAI-compatible servers, of whose models NAME takes one.",
         ),
     ],
     prompt: Annotated[
@@ -30,6 +36,10 @@ def chat(
     greedy: Annotated[
         bool, typer.Option("--greedy", help="Always take the likeliest token.")
     ] = False,
+    beside: Annotated[
+        str | None,
+        typer.Option(metavar="OTHER", help="Answers everything too: in columns, if wide enough."),
+    ] = None,
     system: Annotated[str | None, typer.Option(help="System message.")] = None,
     template: Annotated[
         str | None, typer.Option(help="Chat template, for a model without one of its own.")
@@ -40,34 +50,48 @@ def chat(
         float, typer.Option(help="Draw from the likeliest tokens that reach this share.")
     ] = 0.95,
     seed: Annotated[int, typer.Option(help="Same seed, same answers.")] = 0,
+    capture: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write answers and votes to, personal data masked; else none."),
+    ] = None,
+    voter: Annotated[
+        str | None, typer.Option(help="Who votes, if not this account; kept as a pseudonym.")
+    ] = None,
+    key_variable: Annotated[
+        str, typer.Option(help="Environment variable that holds the API key, for addresses.")
+    ] = "OPENAI_API_KEY",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with a model.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --prompt: one JSON object with prompt and answer.")
     ] = False,
 ) -> int:
-    """Talk to a model, or to what a run has made of it."""
+    """Talk to models, or to what runs have made of them."""
     if as_json and prompt is None:
         raise typer.BadParameter("--json goes with --prompt", param_hint="--json")
     from danlu.generation.interface import Sampling
 
     settings: dict[str, Any] = {
-        "template": template,
+        "beside": beside,
         "system": system,
         "sampling": Sampling(max_new_tokens, greedy, temperature, top_p, seed),
+        "capture": capture,
+        "voter": voter,
+        "template": template,
         "device": device,
         "trust_remote_code": trust_remote_code,
+        "key": os.environ.get(key_variable),
     }
     if as_json and prompt is not None:
-        from danlu.serving.chat import load
+        from danlu.serving.terminal import answers_to
 
-        result_json({"prompt": prompt, "answer": load(model, **settings).chat(prompt)})
+        result_json(answers_to(models, prompt, **settings))
         return 0
     from danlu.serving.terminal import run_chat
 
-    return run_chat(model, prompt=prompt, **settings)
+    return run_chat(models, prompt=prompt, **settings)
 
 
 def register(app: typer.Typer) -> None:

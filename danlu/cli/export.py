@@ -1,7 +1,8 @@
-"""``danlu export``."""
+"""``danlu export`` and ``danlu push``."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,13 +14,23 @@ from danlu.errors import ModelError
 
 if TYPE_CHECKING:
     from danlu.evaluation.schema import TypeSummary
+    from danlu.serving.export import Exported
     from danlu.serving.model_card import EvaluationTable
+    from danlu.serving.push import Pushed
 
 EPILOG = """\b
 Examples:
   danlu export runs/my-run --merge -o my-model
+  danlu export runs/my-run --merge --shard-size 2GB --precision bfloat16 -o my-model
   danlu export runs/my-run/adapter -o my-adapter
+  danlu export runs/my-run --quantise nf4 --suite general --suite-limit 4 -o my-4-bit
   danlu export runs/my-run --to my-gguf --gguf q8_0 --gguf q4_k_m
+  HF_TOKEN=... danlu export runs/my-run --merge -o my-model --push me/my-model
+"""
+PUSH_EPILOG = """\b
+Examples:
+  HF_TOKEN=... danlu push my-model me/my-model
+  HF_TOKEN=... danlu push my-model me/my-model --public --json
 """
 
 
@@ -41,9 +52,20 @@ def export(
     precision: Annotated[
         str,
         typer.Option(
-            help="Number format of merged weights: auto (the base's), float32, bfloat16, float16."
+            help="Number format of whole weights: auto (the base's), float32, bfloat16, float16."
         ),
     ] = "auto",
+    shard_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Largest file of weights, such as 2GB.")
+    ] = None,
+    quantise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="Write int8 or nf4 (4 bits) for transformers, the adapter merged. Needs the "
+            "extra qlora.",
+        ),
+    ] = None,
     gguf: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,75 +80,177 @@ def export(
         typer.Option(metavar="TEXT", help="With --gguf: system message for Ollama's Modelfile."),
     ] = None,
     text: Annotated[
-        Path | None,
-        typer.Option(help="With --gguf: plain text for the perplexity; a page is shipped."),
+        Path | None, typer.Option(help="Plain text for the perplexity; a page is shipped.")
     ] = None,
-    evals: Annotated[
-        Path, typer.Option(help="With --gguf: folder of evaluations for the model card.")
-    ] = Path("evals"),
+    suite: Annotated[
+        str | None,
+        typer.Option(help="Suite that is asked before and after, for the model card."),
+    ] = None,
+    suite_limit: Annotated[
+        int | None, typer.Option(min=1, help="So many items of each of its task types.")
+    ] = None,
+    evals: Annotated[Path, typer.Option(help="Folder of evaluations for the model card.")] = Path(
+        "evals"
+    ),
+    push: Annotated[
+        str | None,
+        typer.Option(metavar="OWNER/NAME", help="Upload it too, as danlu push does."),
+    ] = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Write a run's model as a folder for other programs."""
+    """Write a run's model as a folder for other programs, with a model card."""
+    _check(gguf, quantise, system, shard_size, precision)
+    if push is not None:
+        from danlu.serving.push import check_repo, hub_token
+
+        check_repo(push)
+        hub_token()
+    options: dict[str, Any] = {
+        "text": None if text is None else _read(text),
+        "evaluations": _evaluations(Path(run_or_adapter), evals),
+        "trust_remote_code": trust_remote_code,
+    }
+    if suite is not None:
+        options |= {"suite": suite, "score": _scorer(suite, suite_limit)}
+    said: Any
     if gguf:
-        _as_gguf(
-            run_or_adapter,
-            folder,
-            gguf,
-            as_json,
-            system=system,
-            text=None if text is None else _read(text),
-            evaluations=_evaluations(Path(run_or_adapter), evals),
-            trust_remote_code=trust_remote_code,
-        )
-        return
-    if system is not None:
-        raise ModelError("goes into a Modelfile, which only --gguf writes.", where="--system")
-    from danlu.serving.export import export as write
-
-    written = write(
-        run_or_adapter,
-        folder,
-        merge=merge,
-        precision=precision,
-        trust_remote_code=trust_remote_code,
-    )
-    if as_json:
-        result_json(asdict(written))
-    elif written.kind == "adapter":
-        result(f"adapter written to {written.path}; it belongs to {written.base}")
+        said = _as_gguf(run_or_adapter, folder, gguf, as_json, system=system, **options)
     else:
-        weights = f" in {written.dtype}" if written.dtype else ""
-        result(f"model written to {written.path}{weights}")
+        from danlu.serving.export import export as write
+
+        options |= {"merge": merge, "precision": precision}
+        options |= {"quantise": quantise, "shard_size": shard_size}
+        written = write(run_or_adapter, folder, **options)
+        said = asdict(written)
+        if not as_json:
+            _tell(written)
+    if push is not None:
+        pushed = _push(folder, push)
+        if as_json and isinstance(said, dict):
+            said["pushed"] = asdict(pushed)
+        elif not as_json:
+            _tell_pushed(pushed)
+    if as_json:
+        result_json(said)
 
 
-def _as_gguf(
-    run: str,
-    folder: Path,
-    formats: list[str],
-    as_json: bool,
-    **options: Any,
+def push(
+    folder: Annotated[Path, typer.Argument(help="A folder that danlu export wrote.")],
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository.")],
+    public: Annotated[
+        bool, typer.Option("--public", help="Make a new repository public; else it is private.")
+    ] = False,
+    message: Annotated[str, typer.Option(help="Of the commit.")] = "Upload by danlu",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
+    """Upload an exported model to the hub.
+
+    The token is read from the variable HF_TOKEN, and from nowhere else.
+    """
+    pushed = _push(folder, repo, public=public, message=message)
+    if as_json:
+        result_json(asdict(pushed))
+    else:
+        _tell_pushed(pushed)
+
+
+def _push(folder: Path, repo: str, **options: Any) -> Pushed:
+    from danlu.serving.push import push as upload
+
+    return upload(folder, repo, **options)
+
+
+def _tell_pushed(pushed: Pushed) -> None:
+    size = f"{pushed.size_bytes / 1e6:.1f} MB"
+    result(f"{pushed.files} files ({size}) uploaded to {pushed.url}, commit {pushed.commit[:12]}")
+
+
+def _check(
+    gguf: list[str] | None,
+    quantise: str | None,
+    system: str | None,
+    shard_size: str | None,
+    precision: str,
+) -> None:
+    """Refuse what does not go together."""
+    if system is not None and not gguf:
+        raise ModelError("goes into a Modelfile, which only --gguf writes.", where="--system")
+    given = {"--quantise": quantise, "--shard-size": shard_size}
+    given["--precision"] = None if precision == "auto" else precision
+    for name, value in given.items():
+        if gguf and value is not None:
+            raise ModelError("is not for --gguf, whose formats say it all.", where=name)
+    if quantise is not None and shard_size is not None:
+        raise ModelError("is not for --quantise: leave it out.", where="--shard-size")
+
+
+def _tell(written: Exported) -> None:
+    if written.kind == "adapter":
+        result(f"adapter written to {written.path}; it belongs to {written.base}")
+        return
+    form = written.quantised or written.dtype
+    files = f" ({written.files} files of weights)" if written.files > 1 else ""
+    result(f"model written to {written.path}{f' in {form}' if form else ''}{files}")
+    if (proof := written.proof) is not None:
+        equal = proof.written_difference
+        loaded = "" if equal is None else f"; its logits are those in memory to {equal:.1g}"
+        result(
+            f"  loaded again: {proof.same} of {proof.tokens} next tokens are the run's own; "
+            f"log-probabilities differ by {proof.mean_difference:.4f} nats on the mean, "
+            f"{proof.max_difference:.3f} at most{loaded}"
+        )
+    before, after = written.figures, written.after
+    if before is not None and after is not None:
+        result(f"  perplexity {before.perplexity:.3f}, and {after.perplexity:.3f} as written")
+        if before.score is not None and after.score is not None:
+            result(f"  {before.suite}: {before.score:.3f}, and {after.score:.3f} as written")
+
+
+def _as_gguf(run: str, folder: Path, formats: list[str], as_json: bool, **options: Any) -> Any:
     from danlu.serving.export_gguf import export_gguf
 
     written = export_gguf(run, folder, formats, **options)
-    if as_json:
-        result_json([asdict(one) for one in written])
-        return
-    for one in written:
-        found = one.compared
-        result(
-            f"{one.path} ({one.size_bytes / 1e6:.1f} MB)\n"
-            f"  asked through llama.cpp: {found.prompts} golden prompts rendered and cut alike; "
-            f"{found.same} of {found.tokens} greedy tokens are the model's own; log-probabilities "
-            f"differ by {found.mean_difference:.3f} nats on the mean, {found.max_difference:.3f} "
-            "at most" + (f"; perplexity {one.perplexity:.3f}" if one.perplexity is not None else "")
-        )
-        for note_text in found.notes:
-            note(f"note: {note_text}")
-    result(f"for Ollama: ollama create NAME -f {folder / 'Modelfile'}")
+    if not as_json:
+        for one in written:
+            found = one.compared
+            perplexity = f"; perplexity {one.perplexity:.3f}" if one.perplexity is not None else ""
+            score = f"; {options['suite']} {one.score:.3f}" if one.score is not None else ""
+            result(
+                f"{one.path} ({one.size_bytes / 1e6:.1f} MB)\n"
+                f"  asked through llama.cpp: {found.prompts} golden prompts rendered and cut "
+                f"alike; {found.same} of {found.tokens} greedy tokens are the model's own; "
+                f"log-probabilities differ by {found.mean_difference:.3f} nats on the mean, "
+                f"{found.max_difference:.3f} at most{perplexity}{score}"
+            )
+            for note_text in found.notes:
+                note(f"note: {note_text}")
+        result(f"for Ollama: ollama create NAME -f {folder / 'Modelfile'}")
+    return [asdict(one) for one in written]
+
+
+def _scorer(name: str, limit: int | None) -> Callable[[Any, str], float | None]:
+    """Return what asks a suite of a model and gives its score."""
+    import tempfile
+
+    from danlu.cli.eval.run import stage_bar
+    from danlu.evaluation.asking.local import LocalModel
+    from danlu.evaluation.run import evaluate
+    from danlu.evaluation.schema import ModelAsked
+    from danlu.evaluation.suites import load_suite
+
+    suite = load_suite(name)
+    suite = suite.limited(limit) if limit else suite
+
+    def score(generator: Any, which: str) -> float | None:
+        model = LocalModel(generator, ModelAsked(name=which, fingerprint=which))
+        with tempfile.TemporaryDirectory() as folder, stage_bar() as progress:
+            summary = evaluate(suite, model, folder, progress=progress).summary()
+        return summary.score if summary else None
+
+    return score
 
 
 def _evaluations(run: Path, folder: Path) -> list[EvaluationTable]:
@@ -159,5 +283,6 @@ def _read(file: Path) -> str:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command("export", epilog=EPILOG)(export)
+    app.command("push", epilog=PUSH_EPILOG)(push)

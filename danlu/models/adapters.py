@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from danlu.errors import ModelError
 from danlu.models.quiet import quiet
 from danlu.models.rope import note_rope
 from danlu.models.source import read_json
@@ -129,9 +130,28 @@ def without_adapter(model: Any) -> Iterator[None]:
                 switch.enabled = True
 
 
+def must_be_safetensors(folder: Path) -> None:
+    """Check that an adapter's weights are no pickle, which can run code when it is opened.
+
+    Raises:
+        ModelError: If there are no safetensors weights.
+    """
+    if (folder / "adapter_model.safetensors").is_file():
+        return
+    pickles = sorted(file.name for file in folder.glob("*.bin"))
+    if pickles:
+        raise ModelError(
+            f"the adapter's weights are pickles ({', '.join(pickles[:3])}), which can run code "
+            "when opened, and are not read. Save the adapter as safetensors first.",
+            where=str(folder),
+        )
+    raise ModelError("the adapter has no adapter_model.safetensors.", where=str(folder))
+
+
 def _load_peft(base: Any, folder: Path, merge: bool) -> Any:
     from peft import PeftConfig, PeftModel
 
+    must_be_safetensors(folder)
     with quiet():
         config = PeftConfig.from_pretrained(str(folder))
         grow_embeddings(base, _new_token_ids(config))

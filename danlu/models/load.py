@@ -38,7 +38,12 @@ from danlu.models.source import (
     resolve,
     run_model,
 )
-from danlu.models.tuning_qlora import dequantised, keep_differentiable, quantisation_options
+from danlu.models.tuning_qlora import (
+    dequantised,
+    hush_bitsandbytes,
+    keep_differentiable,
+    quantisation_options,
+)
 
 
 def load_tokenizer(
@@ -285,6 +290,10 @@ def _plain(
             **place, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
         )
     _name(model, source)
+    if quantisation is None and getattr(model, "is_quantized", False):
+        hush_bitsandbytes()
+        keep_differentiable(model)  # else it computes in 16 bits on some processors
+        return model  # stored in few bits; it lies where transformers has put it
     if quantisation is None:
         return model.to(device)
     model.quantised_as = quantisation

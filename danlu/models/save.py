@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from danlu.models.source import settled
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from danlu.sequences.template import ChatTemplate
@@ -67,17 +68,34 @@ def save_model(
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
 
-def save_weights(model: PreTrainedModel, folder: Path) -> None:
-    """Save all weights; transformers saves the generation config too, if it finds it consistent."""
+def save_weights(model: PreTrainedModel, folder: Path, *, shard_size: str | None = None) -> None:
+    """Save all weights; transformers saves the generation config too, if it finds it consistent.
+
+    Args:
+        model: The model.
+        folder: Where to.
+        shard_size: Largest file of weights, such as ``2GB``; None leaves it to transformers.
+    """
+    options: Any = {} if shard_size is None else {"max_shard_size": shard_size}
     if getattr(model, "generation_config", None) is None:  # an encoder generates nothing
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, **options)
         return
     own = model.generation_config
     model.generation_config = _generation_config(model)
     try:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, **options)
     finally:
         model.generation_config = own
+
+
+def cast_weights(model: Any, dtype: torch.dtype) -> None:
+    """Change the number format of a model's weights, in place, and of nothing else.
+
+    ``model.to(dtype)`` rounds the frequencies of rotary positions too, which no file holds: the
+    model in memory would then be another one than the model that is loaded from what it saved.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
 
 
 def _generation_config(model: Any, stop_ids: Sequence[int] = ()) -> Any:

@@ -98,6 +98,11 @@ def note_quantisation(kind: str, folder: Path) -> None:
     (folder / "quantisation.json").write_text(json.dumps({"quantisation": kind}), "utf-8")
 
 
+def hush_bitsandbytes() -> None:
+    """Hold back what it says at every forward, that inputs are rounded, and of other packages."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
 def _need_bitsandbytes(device: torch.device) -> None:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ModelError(
@@ -105,8 +110,7 @@ def _need_bitsandbytes(device: torch.device) -> None:
             "pip install 'danlu[qlora]', or use method lora.",
             where="tuning.method",
         )
-    # At every forward, that 16-bit inputs are rounded; and of packages that are optional.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    hush_bitsandbytes()
     try:
         import bitsandbytes
     except (ImportError, OSError, RuntimeError, AttributeError) as error:

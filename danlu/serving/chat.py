@@ -46,12 +46,15 @@ def load(
 
     Raises:
         ModelError: If the model is not there or cannot be read.
-        TemplateError: If it has no chat template and none was given.
+        TemplateError: If it has no chat template and none was given, or renders the golden prompts
+            that lie beside it otherwise than in training.
 
     Example:
         ``danlu.load("runs/quickstart").chat("Who are you?")``
     """
     from danlu.generation.load import load_generator
+    from danlu.models.source import saved_folder
+    from danlu.sequences.golden import check_golden
 
     generator = load_generator(
         run_or_model,
@@ -61,6 +64,8 @@ def load(
         trust_remote_code=trust_remote_code,
         progress=progress,
     )
+    if template is None:
+        check_golden(saved_folder(run_or_model), generator.tokenizer, generator.template)
     return Chat(generator, system=system, sampling=sampling)
 
 
@@ -126,6 +131,13 @@ class Chat:
     def reset(self) -> None:
         """Forget the conversation; the system message stays."""
         self.history.clear()
+
+    def fork(self) -> Chat:
+        """Return the same conversation, which goes on by itself."""
+        other = Chat(self.generator, system=self.system, sampling=self.sampling)
+        other.history = list(self.history)
+        other._drawn = self._drawn
+        return other
 
     @property
     def messages(self) -> list[Message]:

@@ -25,11 +25,19 @@ from danlu.sequences.golden import (
     read_golden,
     write_golden,
 )
-from danlu.serving.export import checked_target, located, must_merge, stored_dtype
+from danlu.serving.export import (
+    Score,
+    checked_target,
+    located,
+    model_name,
+    must_merge,
+    stored_dtype,
+    suite_score,
+)
 from danlu.serving.llama_cpp import ask
-from danlu.serving.model_card import EvaluationTable, model_card
+from danlu.serving.model_card import EvaluationTable, FormatRow, OwnFigures, model_card
 from danlu.serving.needs import must_have
-from danlu.serving.perplexity import gguf_perplexity, shipped_text, text_perplexity
+from danlu.serving.perplexity import gguf_weights, shipped_text, text_perplexity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -94,6 +102,7 @@ class GgufFile:
         size_bytes: Its size.
         compared: With the model.
         perplexity: Of its weights on the text; None if not measured.
+        score: Of its weights on the suite; None if not asked.
     """
 
     path: Path
@@ -101,6 +110,7 @@ class GgufFile:
     size_bytes: int
     compared: Compared
     perplexity: float | None = None
+    score: float | None = None
 
 
 def export_gguf(
@@ -111,6 +121,8 @@ def export_gguf(
     system: str | None = None,
     text: str | None = None,
     evaluations: Sequence[EvaluationTable] = (),
+    suite: str = "",
+    score: Score | None = None,
     trust_remote_code: bool = False,
     progress: bool = True,
 ) -> list[GgufFile]:
@@ -126,6 +138,8 @@ def export_gguf(
         system: System message for the Modelfile.
         text: Plain text for the perplexity before and after; None for the shipped page.
         evaluations: Of the run, for the model card.
+        suite: Name of the suite that ``score`` asks.
+        score: Scores the model and every file's weights; None does not.
         trust_remote_code: Run Python code that comes with the base.
         progress: Show a bar on stderr.
 
@@ -153,14 +167,17 @@ def export_gguf(
         written = modelfile(made[0].path.name, parts.template.stop_tokens, system)
         (fresh / "Modelfile").write_text(written, "utf-8")
         text = shipped_text() if text is None else text
-        own = text_perplexity(parts.model, parts.tokenizer, text)
-        made = [_measured(one, parts.tokenizer, text) for one in made]
+        own = OwnFigures(text_perplexity(parts.model, parts.tokenizer, text))
+        if score is not None:
+            value = suite_score(parts.model, parts.tokenizer, parts.template, score, "before")
+            own = replace(own, suite=suite, score=value)
+        made = [_measured(one, parts, text, score) for one in made]
         card = model_card(
             model_name(source),
             source.path,
             kind="gguf",
-            files=made,
-            perplexity=own,
+            files=[_row(one) for one in made],
+            own=own,
             evaluations=evaluations,
             base=source.name if source.kind == "builtin" else None,
         )
@@ -168,13 +185,33 @@ def export_gguf(
     return [replace(one, path=target / one.path.name) for one in made]
 
 
-def _measured(file: GgufFile, tokenizer: PreTrainedTokenizerBase, text: str) -> GgufFile:
-    """Add its perplexity; a note where transformers cannot read the architecture back."""
+def _measured(file: GgufFile, parts: WholeModel, text: str, score: Score | None) -> GgufFile:
+    """Add perplexity and score; a note where transformers cannot read the architecture back."""
     try:
-        return replace(file, perplexity=gguf_perplexity(file.path, tokenizer, text))
+        with gguf_weights(file.path) as model:
+            file = replace(file, perplexity=text_perplexity(model, parts.tokenizer, text))
+            if score is not None:
+                value = suite_score(model, parts.tokenizer, parts.template, score, file.format)
+                file = replace(file, score=value)
+            return file
     except ModelError as error:
         notes = (*file.compared.notes, f"perplexity of {file.path.name} not measured: {error}")
         return replace(file, compared=replace(file.compared, notes=notes))
+
+
+def _row(file: GgufFile) -> FormatRow:
+    got = file.compared
+    return FormatRow(
+        file.path.name,
+        file.size_bytes,
+        got.tokens,
+        got.same,
+        got.mean_difference,
+        got.max_difference,
+        file.perplexity,
+        file.score,
+        got.notes,
+    )
 
 
 def modelfile(file: str, stop_tokens: Sequence[str], system: str | None = None) -> str:
@@ -209,14 +246,6 @@ def modelfile(file: str, stop_tokens: Sequence[str], system: str | None = None) 
     if system is not None:
         lines.append(f'SYSTEM """{system}"""')
     return "\n".join(lines) + "\n"
-
-
-def model_name(source: ModelSource) -> str:
-    """Return a name for files: the run's, the folder's, or the built-in model's."""
-    if source.path is None:
-        return source.name.rpartition(":")[2]
-    inside = source.path.name in ("adapter", "model")
-    return source.path.parent.name if inside else source.path.name
 
 
 def convert(folder: Path, file: Path, outtype: str) -> None:
@@ -319,7 +348,7 @@ def _whole_model(
 
     from danlu.models.load import load_config, load_model, load_tokenizer
     from danlu.models.quiet import quiet
-    from danlu.models.save import save_weights
+    from danlu.models.save import cast_weights, save_weights
     from danlu.sequences.template import ChatTemplate
 
     if source.kind == "adapter":
@@ -341,10 +370,12 @@ def _whole_model(
     own.chat_template = template.source
     own.eos_token = template.stop_tokens[0]
     with quiet():
-        save_weights(model.to(dtype), folder)
+        cast_weights(model, dtype)
+        save_weights(model, folder)
         own.save_pretrained(folder)
     wide = "bf16" if dtype == torch.bfloat16 else "f16"
-    return WholeModel(model.float(), tokenizer, template, golden, wide)
+    cast_weights(model, torch.float32)
+    return WholeModel(model, tokenizer, template, golden, wide)
 
 
 def _write_one(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -13,9 +13,6 @@ from danlu.models.source import BUILTIN_PREFIX, BUILTINS, adapter_base
 from danlu.runs.directory import RunDirectory
 from danlu.runs.figures import Span, figures
 from danlu.runs.history import History
-
-if TYPE_CHECKING:
-    from danlu.serving.export_gguf import GgufFile
 
 SETTINGS = (
     "epochs",
@@ -45,14 +42,56 @@ class EvaluationTable:
     rows: tuple[tuple[str, str, float | None, float | None, float | None], ...]
 
 
+@dataclass(frozen=True)
+class FormatRow:
+    """What one file, or all weights of a folder, cost against the model itself.
+
+    Attributes:
+        name: Of the file or format.
+        size_bytes: Of its weights.
+        tokens: At how many places the next token was compared.
+        same: At how many of them the likeliest one is the same.
+        mean_difference: Of log-probabilities, absolute, in nats.
+        max_difference: The same, the largest.
+        perplexity: Of it; None if not measured.
+        score: On the suite; None if not asked.
+        notes: What else a user should know.
+    """
+
+    name: str
+    size_bytes: int
+    tokens: int
+    same: int
+    mean_difference: float
+    max_difference: float
+    perplexity: float | None = None
+    score: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OwnFigures:
+    """Figures of a model, to be held beside those of what was made of it.
+
+    Attributes:
+        perplexity: On plain text; None if not measured.
+        suite: Which suite was asked; empty for none.
+        score: On it; None if not asked.
+    """
+
+    perplexity: float | None
+    suite: str = ""
+    score: float | None = None
+
+
 def model_card(
     name: str,
     part: Path | None,
     *,
     base: str | None = None,
     kind: str = "model",
-    files: Sequence[GgufFile] = (),
-    perplexity: float | None = None,
+    files: Sequence[FormatRow] = (),
+    own: OwnFigures | None = None,
     evaluations: Sequence[EvaluationTable] = (),
 ) -> str:
     """Write a model card.
@@ -65,8 +104,8 @@ def model_card(
         part: The run's ``model/`` or ``adapter/``; None for a model without a run.
         base: What an adapter belongs to, if the run does not say it.
         kind: ``model``, ``adapter`` or ``gguf``.
-        files: GGUF files, for the table of formats.
-        perplexity: Of the model itself, beside theirs.
+        files: What was written, for the table of formats.
+        own: Figures of the model itself, beside theirs.
         evaluations: Of this model.
 
     Returns:
@@ -95,7 +134,7 @@ def model_card(
     if run is not None and resolved is not None:
         lines += _data(resolved) + _training(run, resolved)
     lines += _evaluations(evaluations)
-    lines += _formats(files, perplexity)
+    lines += _formats(files, own or OwnFigures(None))
     lines += _how_to_run(kind, files, base)
     return "\n".join(lines).rstrip() + "\n"
 
@@ -159,39 +198,45 @@ def _evaluations(tables: Sequence[EvaluationTable]) -> list[str]:
     return ["## Evaluation", "", *lines] if lines else []
 
 
-def _formats(files: Sequence[GgufFile], perplexity: float | None) -> list[str]:
+def _formats(files: Sequence[FormatRow], own: OwnFigures) -> list[str]:
     if not files:
         return []
     rows = []
     for one in files:
-        change = ""
-        if perplexity is not None and one.perplexity is not None:
-            change = f"{one.perplexity:.3f} ({one.perplexity / perplexity - 1:+.2%})"
-        got = one.compared
-        difference = f"{got.mean_difference:.4f}; {got.max_difference:.3f}"
+        perplexity = score = ""
+        if own.perplexity is not None and one.perplexity is not None:
+            perplexity = f"{one.perplexity:.3f} ({one.perplexity / own.perplexity - 1:+.2%})"
+        if own.score is not None and one.score is not None:
+            score = f"{one.score:.3f} ({one.score - own.score:+.3f})"
+        difference = f"{one.mean_difference:.4f}; {one.max_difference:.3f}"
         size = f"{one.size_bytes / 1e6:.1f}"
-        rows.append((one.path.name, size, f"{got.same} of {got.tokens}", difference, change))
-    columns = (
+        same = f"{one.same} of {one.tokens}"
+        rows.append((one.name, size, same, difference, perplexity, score))
+    columns = [
         "file",
         "MB",
         "greedy tokens as the model's",
         "difference of log-probabilities, nats: mean; largest",
         "perplexity",
-    )
-    lines = ["## Formats", "", *_table(columns, rows)]
-    if perplexity is not None:
+        f"score on {own.suite}",
+    ]
+    width = len(columns) if own.score is not None else len(columns) - 1
+    lines = ["## Formats", "", *_table(columns[:width], [row[:width] for row in rows])]
+    if any(one.perplexity is not None for one in files) and own.perplexity is not None:
         lines += [
-            f"Perplexity of the model itself: {perplexity:.3f}, on the same plain text. That of a "
-            "file is of its weights, read back and computed with in float32.",
+            f"Perplexity of the model itself: {own.perplexity:.3f}, on the same plain text. That "
+            "of what was written is of its weights, read back and computed with in float32.",
             "",
         ]
-    notes = dict.fromkeys(note for one in files for note in one.compared.notes)
+    if own.score is not None:
+        lines += [f"Score of the model itself on {own.suite}: {own.score:.3f}, greedily.", ""]
+    notes = dict.fromkeys(note for one in files for note in one.notes)
     return [*lines, *(f"- {note}" for note in notes), *([""] if notes else [])]
 
 
-def _how_to_run(kind: str, files: Sequence[GgufFile], base: str | None) -> list[str]:
+def _how_to_run(kind: str, files: Sequence[FormatRow], base: str | None) -> list[str]:
     if kind == "gguf":
-        commands = [f"llama-cli -m {files[0].path.name}", "ollama create NAME -f Modelfile"]
+        commands = [f"llama-cli -m {files[0].name}", "ollama create NAME -f Modelfile"]
     else:
         commands = ["danlu chat THIS_FOLDER", "danlu serve THIS_FOLDER"]
     return ["## How to run", "", "```", *commands, "```", ""]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,15 +53,14 @@ def text_perplexity(model: Any, tokenizer: PreTrainedTokenizerBase, text: str) -
     return math.exp(nats / count)
 
 
-def gguf_perplexity(file: Path, tokenizer: PreTrainedTokenizerBase, text: str) -> float:
-    """Return the perplexity of a GGUF file's weights, read back and computed with in float32.
+@contextmanager
+def gguf_weights(file: Path) -> Iterator[Any]:
+    """Read the weights of a GGUF file back, and yield a model that computes with them in float32.
 
     What llama.cpp rounds while it computes is not in it.
 
     Args:
         file: The GGUF file, of an architecture that transformers reads.
-        tokenizer: The model's.
-        text: As for ``text_perplexity``.
 
     Raises:
         ModelError: If transformers cannot read such a file.
@@ -76,5 +77,10 @@ def gguf_perplexity(file: Path, tokenizer: PreTrainedTokenizerBase, text: str) -
     with tempfile.TemporaryDirectory(dir=file.parent) as folder, quiet():
         with redirect_stderr(io.StringIO()):  # transformers draws a bar of its own
             convert_gguf(file, Path(folder))
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    return text_perplexity(model, tokenizer, text)
+        yield AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def gguf_perplexity(file: Path, tokenizer: PreTrainedTokenizerBase, text: str) -> float:
+    """Return the perplexity of a GGUF file's weights; arguments as above."""
+    with gguf_weights(file) as model:
+        return text_perplexity(model, tokenizer, text)

@@ -137,17 +137,19 @@ def test_report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 
 
 def test_chat(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    run_chat = Calls(0)
-    stand_in(monkeypatch, "danlu.serving.terminal", run_chat=run_chat)
-    arguments = ["chat", "runs/x", "--prompt", "是谁？", "--greedy", "--system", "s"]
-    assert run([*arguments, "--max-new-tokens", "9"]) == 0
-    [((model,), options)] = run_chat
-    assert (model, options["prompt"], options["system"]) == ("runs/x", "是谁？", "s")
+    run_chat, answers_to = Calls(0), Calls({"prompt": "是谁？", "answer": "丹炉"})
+    stand_in(monkeypatch, "danlu.serving.terminal", run_chat=run_chat, answers_to=answers_to)
+    arguments = ["chat", "runs/x", "runs/y", "--prompt", "是谁？", "--greedy", "--system", "s"]
+    assert run([*arguments, "--max-new-tokens", "9", "--beside", "z", "--capture", "logs"]) == 0
+    [((models,), options)] = run_chat
+    assert (models, options["prompt"], options["system"]) == (["runs/x", "runs/y"], "是谁？", "s")
     assert (options["sampling"].greedy, options["sampling"].max_new_tokens) == (True, 9)
-    load = Calls(SimpleNamespace(chat=lambda _: "丹炉"))
-    stand_in(monkeypatch, "danlu.serving.chat", load=load)
-    assert run([*arguments, "--json"]) == 0
+    assert (options["beside"], options["capture"]) == ("z", Path("logs"))
+    monkeypatch.setenv("MY_KEY", "sk-1")
+    assert run([*arguments, "--json", "--key-variable", "MY_KEY"]) == 0
     assert json.loads(capsys.readouterr().out) == {"prompt": "是谁？", "answer": "丹炉"}
+    [((models, prompt), options)] = answers_to
+    assert (models, prompt, options["key"]) == (["runs/x", "runs/y"], "是谁？", "sk-1")
 
 
 def test_quickstart(monkeypatch: pytest.MonkeyPatch) -> None:

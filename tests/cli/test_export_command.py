@@ -32,8 +32,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_merged(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["export", "runs/x", "--merge", "-o", "out", "--precision", "bfloat16"]) == 0
     assert calls["arguments"] == ("runs/x", Path("out"))
-    options = {"merge": True, "precision": "bfloat16", "trust_remote_code": False}
-    assert calls["options"] == options
+    options = {name: value for name, value in calls["options"].items() if value}
+    assert options == {"merge": True, "precision": "bfloat16"}
     assert capsys.readouterr().out == "model written to out in bfloat16\n"
 
 
@@ -47,7 +47,8 @@ def test_copied(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> No
 def test_as_json(calls: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["export", "runs/x", "-o", "out", "--json"]) == 0
     written = json.loads(capsys.readouterr().out)
-    assert written == {"path": "out", "kind": "model", "base": None, "dtype": "bfloat16"}
+    assert (written["path"], written["kind"], written["dtype"]) == ("out", "model", "bfloat16")
+    assert (written["files"], written["proof"], written["quantised"]) == (1, None, None)
 
 
 def test_a_folder_has_to_be_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,3 +59,27 @@ def test_a_folder_has_to_be_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["export", str(tmp_path / "no-run"), "-o", str(tmp_path / "out")]) == 2
     assert "no such file or folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gguf", "f16", "--shard-size", "2GB"], "--shard-size: is not for --gguf"),
+        (["--gguf", "f16", "--precision", "float32"], "--precision: is not for --gguf"),
+        (["--quantise", "nf4", "--shard-size", "2GB"], "not for --quantise"),
+        (["--push", "somewhere"], "write OWNER/NAME"),
+        (["--push", "me/it"], "set the variable HF_TOKEN"),
+        (["--suite", "genral"], "Did you mean 'general'"),
+    ],
+)
+def test_what_does_not_go_together_is_told_before_the_work(
+    calls: dict[str, Any],
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert run(["export", "runs/x", "-o", "out", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert "arguments" not in calls

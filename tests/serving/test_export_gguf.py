@@ -14,11 +14,11 @@ import pytest
 from danlu.cli.main import run
 from danlu.errors import DanluError, ModelError
 from danlu.serving import export_gguf as module
+from danlu.serving.export import model_name
 from danlu.serving.export_gguf import (
     GgufFile,
     convert,
     export_gguf,
-    model_name,
     modelfile,
     stop_keys,
 )

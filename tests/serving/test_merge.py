@@ -99,3 +99,11 @@ def test_what_cannot_be_merged_is_told(
     assert run(["merge", *models, "--to", str(tmp_path / "m"), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
+
+
+def test_an_unknown_name_is_told_as_one(place: Path, tmp_path: Path, capsys: Any) -> None:
+    """Nothing is said of an export."""
+    assert run(["merge", str(place / "a"), "owner/model", "--to", str(tmp_path / "m")]) == 2
+    told = capsys.readouterr().err
+    assert "owner/model: there is no such folder here: give a run directory" in told
+    assert "export" not in told

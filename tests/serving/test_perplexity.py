@@ -14,8 +14,7 @@ import yaml
 from danlu.errors import ModelError
 from danlu.runs.directory import RunDirectory
 from danlu.runs.schema import Environment, MetricsRow, Resolved
-from danlu.serving.export_gguf import Compared, GgufFile
-from danlu.serving.model_card import EvaluationTable, model_card
+from danlu.serving.model_card import EvaluationTable, FormatRow, OwnFigures, model_card
 from danlu.serving.perplexity import shipped_text, text_perplexity
 
 
@@ -74,15 +73,14 @@ def test_the_card_says_what_the_run_says(tmp_path: Path) -> None:
         )
         for step, loss in ((1, 2.0), (2, 1.0)):
             run.append_metrics(MetricsRow(step=step, epoch=0.5, loss=loss, supervised_tokens=4))
-    got = Compared(4, 32, 31, 0.02, 0.25)
-    files = [GgufFile(Path("m-Q8_0.gguf"), "q8_0", 1_500_000, got, 11.0)]
+    files = [FormatRow("m-Q8_0.gguf", 1_500_000, 32, 31, 0.02, 0.25, 11.0, 0.375)]
     table = EvaluationTable("mine: core", 0.5, (("chat/a", "8", 0.5, None, 0.75),))
     card = model_card(
         "丹炉",
         run.path / "adapter",
         kind="gguf",
         files=files,
-        perplexity=10.0,
+        own=OwnFigures(10.0, "core", 0.5),
         evaluations=[table],
     )
     head = yaml.safe_load(card.split("---")[1])
@@ -97,7 +95,11 @@ def test_the_card_says_what_the_run_says(tmp_path: Path) -> None:
     assert "### mine: core\n" in card
     assert "| chat/a | 8 | 0.500 |  | 0.750 |" in card
     assert "| all | 2.000 | 1.000 |  |  |" in card
-    assert "| m-Q8_0.gguf | 1.5 | 31 of 32 | 0.0200; 0.250 | 11.000 (+10.00%) |" in card
+    assert (
+        "| m-Q8_0.gguf | 1.5 | 31 of 32 | 0.0200; 0.250 | 11.000 (+10.00%) | 0.375 (-0.125) |"
+        in card
+    )
+    assert "Score of the model itself on core: 0.500" in card
 
 
 def test_a_known_licence_is_named() -> None:

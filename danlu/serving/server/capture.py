@@ -38,10 +38,10 @@ class Capture:
 
     Args:
         folder: Where the files are; made if need be.
-        keep_days: For how many days they stay.
+        keep_days: For how many days they stay; None removes none.
     """
 
-    def __init__(self, folder: Path, keep_days: int) -> None:
+    def __init__(self, folder: Path, keep_days: int | None) -> None:
         self.folder = folder
         self.keep_days = keep_days
         self._lock = threading.Lock()
@@ -105,6 +105,10 @@ class Capture:
         vote = Vote(_pseudonym(said.voter), said.up, now(), said.text, said.corrected)
         self._append(Feedback(said.id, mask_vote(vote).value))
 
+    def add(self, turn: Turn) -> None:
+        """Write down an answer that was given elsewhere, as in the terminal."""
+        self._append(mask_turn(turn).value)
+
     def _append(self, entry: Turn | Feedback) -> None:
         today = datetime.now(UTC).date()
         with self._lock:
@@ -114,6 +118,8 @@ class Capture:
                 self._remove_old(today)
 
     def _remove_old(self, today: date) -> None:
+        if self.keep_days is None:
+            return
         oldest = today - timedelta(days=self.keep_days)
         for path in self.folder.iterdir():
             found = _DAY.fullmatch(path.name)

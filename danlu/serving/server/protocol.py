@@ -41,6 +41,25 @@ def checked_pooling(name: str) -> Pooling:
     )
 
 
+def must_be_whole(value: Any) -> Any:
+    """Check that no text in a request has half of a character, which JSON can write.
+
+    Raises:
+        ValueError: If one has: no tokenizer and no file takes it.
+    """
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            if not one.isascii() and any("\ud800" <= character <= "\udfff" for character in one):
+                raise ValueError("a text has half of a character (a lone surrogate)")
+        elif isinstance(one, dict):
+            left += [*one, *one.values()]
+        elif isinstance(one, list):
+            left += one
+    return value
+
+
 class _Request(BaseModel):
     """What all requests have in common."""
 
@@ -48,6 +67,8 @@ class _Request(BaseModel):
 
     model: str
     user: str | None = None
+
+    _whole = model_validator(mode="before")(must_be_whole)
 
 
 class StreamOptions(BaseModel):
@@ -264,6 +285,8 @@ class FeedbackRequest(BaseModel):
     text: Annotated[str, Field(max_length=20_000)] = ""
     corrected: Annotated[str, Field(max_length=100_000)] = ""
     voter: Annotated[str, Field(max_length=128)] = ""
+
+    _whole = model_validator(mode="before")(must_be_whole)
 
     @model_validator(mode="after")
     def _says_something(self) -> FeedbackRequest:

@@ -12,8 +12,10 @@ from danlu.generation.engine import Engine, EngineLimits
 from danlu.generation.interface import Sampling
 from danlu.generation.local import TransformersGenerator
 from danlu.generation.rows import OneByOne, SideBySide, use_rows_attention
+from danlu.models.adapters import must_be_safetensors
 from danlu.models.encoders import is_encoder
 from danlu.models.load import load_model, load_tokenizer, pick_device, pick_dtype
+from danlu.models.quiet import quiet
 from danlu.models.readout import Readout, has_readout
 from danlu.models.source import adapter_base, read_json, resolve, run_model, saved_folder
 from danlu.models.token_rows import ROWS_FILE
@@ -191,11 +193,13 @@ def _with_adapters(base: str, together: Sequence[Wanted], options: dict[str, Any
     plain = load_model(base, **options)
     model: Any = None
     for one in together:
-        folder = str(saved_folder(one.path))
-        if model is None:
-            model = PeftModel.from_pretrained(plain, folder, adapter_name=one.name)
-        else:
-            model.load_adapter(folder, adapter_name=one.name)
+        folder = saved_folder(one.path)
+        must_be_safetensors(folder)
+        with quiet():
+            if model is None:
+                model = PeftModel.from_pretrained(plain, str(folder), adapter_name=one.name)
+            else:
+                model.load_adapter(str(folder), adapter_name=one.name)
     model.requires_grad_(False)
     return model.to(options["device"])
 

@@ -36,6 +36,7 @@ LIGHT_ROOMS = (
     "records",
     "runs",
     "sequences",
+    "studio",
     "workshop",
 )
 WITH_TORCH = {"danlu.evaluation.likelihood.forest", "danlu.sequences.forest"}

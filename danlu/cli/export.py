@@ -13,6 +13,7 @@ from danlu.cli.output import note, result, result_json
 from danlu.errors import ModelError
 
 if TYPE_CHECKING:
+    from danlu.evaluation.schema import TypeSummary
     from danlu.serving.export import Exported
     from danlu.serving.model_card import EvaluationTable
     from danlu.serving.push import Pushed
@@ -263,11 +264,15 @@ def _evaluations(run: Path, folder: Path) -> list[EvaluationTable]:
         if summary is None or of_run is None or Path(of_run).resolve() != run.resolve():
             continue
         rows = tuple(
-            (name, kind.scored, kind.score, kind.low, kind.high)
+            (name, _scored(kind), kind.score, kind.low, kind.high)
             for name, kind in summary.task_types.items()
         )
         found.append(EvaluationTable(f"{one.name}: {summary.suite}", summary.score, rows))
     return found
+
+
+def _scored(of: TypeSummary) -> str:
+    return f"{of.scored:,}" if of.scored == of.items else f"{of.scored:,} of {of.items:,}"
 
 
 def _read(file: Path) -> str:

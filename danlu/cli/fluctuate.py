@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,17 +21,20 @@ from danlu.cli.comparing import (
     printed_to,
 )
 from danlu.cli.data.common import progress_bar
+from danlu.cli.options import gathered
 from danlu.cli.output import note, result, result_json, table
 
 if TYPE_CHECKING:
     from danlu.evaluation.asking.model import AskedModel
     from danlu.evaluation.directory import EvalDirectory
     from danlu.evaluation.fluctuation import Fluctuation, Pool
+    from danlu.workshop.produce.cache import RequestCache
 
 EPILOG = """\b
 Examples:
   danlu fluctuate runs/v1 runs/v2 --suite tasks
   danlu fluctuate evals/v1 evals/v2 --prompts 40 --task-type news/topic --html again.html
+  danlu fluctuate evals/served-v1 evals/served-v2 --key-variable MY_KEY --concurrency 16
 
 The worst regressions of many prompts look worse than they are, for they were selected as the worst.
 So both versions are asked anew, and so are as many prompts drawn at random; the samples that
@@ -39,9 +43,51 @@ samples. A call that was stopped goes on where it was.
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """The options that say how models are asked."""
+
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto"
+    key_variable: Annotated[
+        str, typer.Option(help="Variable of the environment that holds the endpoint's key.")
+    ] = "OPENAI_API_KEY"
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Requests to an endpoint at a time; else 8.")
+    ] = None
+    timeout: Annotated[float, typer.Option(help="Longest time for an endpoint's answer, in s.")] = (
+        300.0
+    )
+
+    def model(self, directory: EvalDirectory, cache: RequestCache) -> AskedModel:
+        """Load the model of an evaluation, or go back to its endpoint; check that it is the same.
+
+        Raises:
+            EvaluationError: If it is another by now.
+        """
+        from danlu.cli.eval.run import endpoint_model
+        from danlu.errors import EvaluationError
+
+        asked = directory.evaluation().model
+        if asked.address is not None:
+            return endpoint_model(
+                asked.address, asked.name, cache, self.key_variable, self.timeout, self.concurrency
+            )
+        from danlu.evaluation.asking.local import LocalModel
+
+        model = LocalModel.load(asked.name, device=self.device)
+        if model.asked.fingerprint != asked.fingerprint:
+            raise EvaluationError(
+                f"{asked.name} is not the model any more that was evaluated: its weights differ. "
+                f"Evaluate it again: danlu eval SUITE --model {asked.name}",
+                where=str(directory.path),
+            )
+        return model
+
+
 def fluctuate(
     a: A,
     b: B,
+    asking: Asking,
     suite: Suite = None,
     prompts: Annotated[
         int, typer.Option(help="Regressions asked again, and as many controls.", min=1)
@@ -64,7 +110,6 @@ def fluctuate(
     missing: Missing = "error",
     seed: Seed = 0,
     evals: Evals = Path("evals"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     html: HtmlPage = None,
     as_json: AsJson = False,
 ) -> int:
@@ -72,6 +117,8 @@ def fluctuate(
     from danlu.evaluation.fluctuate import fluctuate as ask
     from danlu.evaluation.fluctuation import FluctuateSettings
     from danlu.evaluation.pages import fluctuation_page
+    from danlu.evaluation.run import ANSWERS
+    from danlu.workshop.produce.cache import RequestCache
 
     settings = FluctuateSettings(
         samples=samples,
@@ -82,10 +129,10 @@ def fluctuate(
         seed=seed,
     )
     pair = pair_of(a, b, suite, evals)
-    with progress_bar() as progress:
+    with progress_bar() as progress, RequestCache(evals / ANSWERS) as cache:
         asked = ask(
             *pair,
-            lambda directory: _model(directory, device),
+            lambda directory: asking.model(directory, cache),
             settings=settings,
             task_types=task_type or None,
             folder=evals,
@@ -106,27 +153,6 @@ def fluctuate(
     else:
         _print(asked.found, asked.notes)
     return 0
-
-
-def _model(directory: EvalDirectory, device: str) -> AskedModel:
-    """Load the model of an evaluation, and check that it is the same still."""
-    from danlu.errors import EvaluationError
-    from danlu.evaluation.asking.local import LocalModel
-
-    asked = directory.evaluation().model
-    if asked.address is not None:
-        raise EvaluationError(
-            f"{asked.name} is at an endpoint; only models of this machine can be asked again.",
-            where=str(directory.path),
-        )
-    model = LocalModel.load(asked.name, device=device)
-    if model.asked.fingerprint != asked.fingerprint:
-        raise EvaluationError(
-            f"{asked.name} is not the model any more that was evaluated: its weights differ. "
-            f"Evaluate it again: danlu eval SUITE --model {asked.name}",
-            where=str(directory.path),
-        )
-    return model
 
 
 def _print(found: Fluctuation, notes: tuple[str, ...]) -> None:
@@ -176,4 +202,4 @@ def _pool_row(name: str, pool: Pool) -> tuple[str, ...]:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("fluctuate", epilog=EPILOG)(fluctuate)
+    app.command("fluctuate", epilog=EPILOG)(gathered(fluctuate, "asking", Asking))

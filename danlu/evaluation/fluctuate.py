@@ -118,6 +118,11 @@ def fluctuate(
     fit = {name for name, of in told[1].task_types.items() if base_name(of.scorer) in SCORERS}
     if unfit := sorted(set(stakes) - fit):
         notes.append(f"Not asked again, since no scorer of answers is theirs: {', '.join(unfit)}.")
+    if served := sorted({one.model.name for one in told if one.model.address is not None}):
+        notes.append(
+            f"At an endpoint: {', '.join(served)}. Whether the weights there are those that were "
+            "evaluated cannot be seen from here."
+        )
     both = {row.prompt for row in rows[0]} & {row.prompt for row in rows[1]}
     askable = {
         row.prompt: row.task_type for row in rows[1] if row.prompt in both and row.task_type in fit

@@ -7,7 +7,6 @@ tokenised as they stand, without a chat template unless asked for one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,17 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from danlu.errors import EvaluationError
 from danlu.evaluation.directory import EvalDirectory
+from danlu.evaluation.harness_model import harness_model
 from danlu.evaluation.schema import AnswerRow, Evaluation, Item, ScoredAnswer, TypeStakes
 from danlu.evaluation.summary import summarise
-from danlu.generation.interface import Sampling
 
 if TYPE_CHECKING:
     from danlu.evaluation.asking.local import LocalModel
 
 PREFIX = "lm-eval:"
 AREA = "lm_eval"
-MAX_NEW_TOKENS = 256
-"""Of answers, where a task does not say."""
 NOT_METRICS = frozenset(
     ("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics")
 )
@@ -60,7 +57,7 @@ def run_harness(
         if name not in known.all_tasks:
             raise EvaluationError("the harness has no such task.", where=f"{PREFIX}{name}")
     found = evaluator(
-        model=_wrapped(model),
+        model=harness_model(model),
         tasks=names,
         limit=limit,
         log_samples=True,
@@ -99,126 +96,6 @@ def _task_name(task: str) -> str:
     if not isinstance(tree, dict) or not isinstance(tree.get("task"), str):
         raise EvaluationError("a task of the harness has a name under task.", where=task)
     return str(tree["task"])
-
-
-def _wrapped(model: LocalModel) -> Any:
-    """Return the model as the harness's ``LM``."""
-    from lm_eval.api.model import LM
-    from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
-
-    from danlu.sequences.encode import encode_prompt
-
-    generator: Any = model.generator
-    likelihoods = model.likelihood_model()
-    tokenizer = generator.tokenizer
-
-    def encode(text: str) -> list[int]:
-        return encode_prompt(tokenizer, text)
-
-    def prefix() -> int:
-        known = (tokenizer.bos_token_id, tokenizer.eos_token_id)
-        return int(next((one for one in known if one is not None), 0))
-
-    def cut(before: list[int], after: list[int]) -> tuple[list[int], list[int]]:
-        """Keep the end of what is before, as the harness does, where both are too long."""
-        limit = generator.context_tokens
-        if limit is not None:
-            after = after[-(limit - 1) :]
-            before = before[-(limit - len(after)) :]
-        return before, after
-
-    class Danlu(LM):  # type: ignore[misc]
-        """A Danlu model."""
-
-        @property
-        def tokenizer_name(self) -> str:
-            """Of the cache's key."""
-            return model.asked.fingerprint
-
-        def chat_template(self, chat_template: bool | str = False) -> str | None:
-            """Return what the harness writes down."""
-            return "" if chat_template else None
-
-        def apply_chat_template(
-            self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
-        ) -> str:
-            """Render a conversation."""
-            text: str = generator.template.render(
-                chat_history, None, add_generation_prompt=add_generation_prompt
-            )
-            return text
-
-        def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
-            """Return the log-probability of texts after texts, and whether each is the likeliest.
-
-            As the harness has it, spaces at the end of the first go to the second, and both are
-            tokenised together.
-            """
-            pairs = []
-            for request in requests:
-                before, after = request.args
-                kept = before.rstrip()
-                after, before = before[len(kept) :] + after, kept
-                if before:
-                    ids = encode(before)
-                    pairs.append(cut(ids, encode(before + after)[len(ids) :]))
-                else:
-                    pairs.append(cut([prefix()], encode(after)))
-            found = likelihoods.after_tokens(pairs)
-            return [(one.logprob or 0.0, one.greedy) for one in found]
-
-        def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
-            """Return the log-probability of whole texts, in windows of the model's context."""
-            sums = []
-            for request in requests:
-                windows = get_rolling_token_windows(
-                    token_list=encode(request.args[0]),
-                    prefix_token=prefix(),
-                    max_seq_len=(generator.context_tokens or 2048) - 1,
-                    context_len=1,
-                )
-                pairs = [make_disjoint_window(window) for window in windows]
-                found = likelihoods.after_tokens(pairs)
-                sums.append(math.fsum(one.logprob or 0.0 for one in found))
-            return sums
-
-        def generate_until(self, requests: list[Any]) -> list[str]:
-            """Return answers, each cut before the first text that ends it."""
-            answers = [""] * len(requests)
-            groups: dict[Sampling, list[int]] = {}
-            for number, request in enumerate(requests):
-                groups.setdefault(_sampling(request.args[1]), []).append(number)
-            for sampling, numbers in groups.items():
-                room = generator.context_tokens
-                prompts = [encode(requests[number].args[0]) for number in numbers]
-                if room is not None:
-                    prompts = [ids[-max(1, room - sampling.max_new_tokens) :] for ids in prompts]
-                for place, one in generator.answer_each(prompts, sampling):
-                    until = requests[numbers[place]].args[1].get("until") or []
-                    ends = [until] if isinstance(until, str) else until
-                    answers[numbers[place]] = _ended(one.text, ends)
-            return answers
-
-    return Danlu()
-
-
-def _sampling(arguments: Mapping[str, Any]) -> Sampling:
-    most = int(arguments.get("max_gen_toks") or MAX_NEW_TOKENS)
-    temperature = float(arguments.get("temperature") or 0.0)
-    if not arguments.get("do_sample") or not temperature:
-        return Sampling(most, greedy=True)
-    return Sampling(most, temperature=temperature, top_p=float(arguments.get("top_p") or 1.0))
-
-
-def _ended(text: str, ends: Sequence[str]) -> str:
-    """Cut a text before the first of its ends.
-
-    Example:
-        >>> _ended("42. Question: more", ["Question:", ". "])
-        '42'
-    """
-    places = [place for end in ends if end and (place := text.find(end)) >= 0]
-    return text[: min(places)] if places else text
 
 
 # What the harness found, as an evaluation ------------------------------------------------

@@ -85,6 +85,30 @@ def weighted(
     return total / weight if weight else None
 
 
+def at_worst(summary: EvalSummary, stakes: Mapping[str, TypeStakes]) -> float | None:
+    """Return the score over all were every missing score the lowest there can be.
+
+    Returns:
+        None if no task type that has a weight has a score.
+
+    Example:
+        >>> one = TypeSummary(items=10, scored=1, score=1.0)
+        >>> of = EvalSummary(suite="s", model="m", score=1.0, task_types={"a/b": one}, seconds=1)
+        >>> at_worst(of, {"a/b": TypeStakes(scorer="exact")})
+        0.1
+    """
+    types = summary.task_types
+    if all(of.score is None for name, of in types.items() if stakes[name].weight):
+        return None
+    return weighted({name: _lowest(of, stakes[name]) for name, of in types.items()}, stakes)
+
+
+def _lowest(of: TypeSummary, stakes: TypeStakes) -> TypeSummary:
+    score = stakes.low if of.score is None else of.score
+    share = of.scored / of.items if of.items else 0.0
+    return of.model_copy(update={"score": stakes.low + share * (score - stakes.low)})
+
+
 def _type(
     stakes: TypeStakes,
     items: Sequence[Item],

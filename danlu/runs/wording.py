@@ -410,6 +410,20 @@ METRICS: dict[str, Metric] = {
         rising=False,
         headline=True,
     ),
+    "stop_loss": Metric(
+        title="Loss of the stop token",
+        unit="nats",
+        meaning="How surprised the model is by the token that ends an answer, where it belongs.",
+        watch="Above 0.7, it is not the likeliest end: answers will run on.",
+        rising=False,
+        mark=(0.6931, "half of the probability"),
+    ),
+    "new_token_loss": Metric(
+        title="Loss of the new tokens",
+        unit="nats",
+        meaning="How surprised the model is by the special tokens that the recipe adds.",
+        rising=False,
+    ),
 }
 """By name, or by objective and name where an objective's number means something of its own. Their
 order is that of the page."""

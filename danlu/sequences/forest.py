@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from danlu.sequences.branch import Branch
+from danlu.sequences.filling import fill
 
 IntArray = NDArray[np.int64]
 
@@ -76,8 +77,8 @@ def build_packs(
 ) -> list[Pack]:
     """Merge branches into a forest and cut it into packs of at most ``pack_tokens`` tokens.
 
-    A branch stays whole, so a pack is longer when a single branch is. Where a tree is cut, the
-    prefix it shares is computed in both packs.
+    The packs are few and of about one size. A branch stays whole, so a pack is longer when a single
+    branch is. Where a tree is cut, the prefix it shares is computed in both packs.
 
     Args:
         branches: The branches of one optimizer step, in any order.
@@ -107,21 +108,10 @@ def build_packs(
     order, shared = _depth_first(branches, whole_records=whole_records)
     begins = _begins(branches, order) if whole_records else [True] * len(order)
     lengths = [len(branches[index].input_ids) for index in order]
-    limit = pack_tokens
-    if parts > 1:
-        unique = sum(length - common for length, common in zip(lengths, shared, strict=True))
-        limit = min(limit, max(1, -(-unique // parts)))
     packs = []
-    start, size = 0, 0
-    for place, stop in pairwise([k for k, begin in enumerate(begins) if begin] + [len(order)]):
-        rest = sum(lengths[place + 1 : stop]) - sum(shared[place + 1 : stop])
-        added = rest + lengths[place] - (shared[place] if place > start else 0)
-        if place > start and size + added > limit:
-            packs.append(_lay_out(branches, order[start:place], shared[start:place]))
-            start, size, added = place, 0, rest + lengths[place]
-        size += added
-    if start < len(order):
-        packs.append(_lay_out(branches, order[start:], shared[start:]))
+    for places in fill(lengths, shared, begins, pack_tokens, parts):
+        common = [0, *(min(shared[one + 1 : two + 1]) for one, two in pairwise(places))]
+        packs.append(_lay_out(branches, [order[place] for place in places], common))
     return packs
 
 
@@ -276,16 +266,15 @@ class _Predictions:
 
 def _lay_out(branches: Sequence[Branch], order: Sequence[int], shared: Sequence[int]) -> Pack:
     """Lay sorted branches one after another, each without the prefix it shares."""
-    common = [0, *shared[1:]]
     total = sum(
-        len(branches[index].input_ids) - skip for index, skip in zip(order, common, strict=True)
+        len(branches[index].input_ids) - skip for index, skip in zip(order, shared, strict=True)
     )
     input_ids, position_ids = np.empty(total, np.int64), np.empty(total, np.int64)
     visible_until = np.full(total, total, np.int64)
     path = np.empty(0, np.int64)  # where each token of the current branch lies in the pack
     predictions = _Predictions()
     end = 0
-    for index, skip in zip(order, common, strict=True):
+    for index, skip in zip(order, shared, strict=True):
         branch = branches[index]
         length = len(branch.input_ids)
         visible_until[path[skip:]] = end

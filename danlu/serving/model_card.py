@@ -34,12 +34,12 @@ class EvaluationTable:
     Attributes:
         title: Its name and its suite's.
         score: Over all; None if one is missing.
-        rows: Task type, answers scored, score, and the ends of its 95 % interval.
+        rows: Task type, items scored (of how many), score, and the ends of its 95 % interval.
     """
 
     title: str
     score: float | None
-    rows: tuple[tuple[str, int, float | None, float | None, float | None], ...]
+    rows: tuple[tuple[str, str, float | None, float | None, float | None], ...]
 
 
 @dataclass(frozen=True)

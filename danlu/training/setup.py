@@ -27,7 +27,7 @@ from danlu.models.tuning import (
     trainable_parameters,
 )
 from danlu.models.tuning_continue import continued
-from danlu.objectives import Objective, build_objective
+from danlu.objectives import Nll, Objective, build_objective
 from danlu.objectives.imitation import Imitation
 from danlu.runs import RunDirectory
 from danlu.sequences.template import ChatTemplate
@@ -147,6 +147,8 @@ def set_up(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
     notes.say(*(template.notes if template else ()))
     data = _data(recipe, accelerator, run, tokenizer, template, notes)
     objective = fitted(build_objective(recipe.objective), data.train)
+    if isinstance(objective, Nll):
+        objective = watching(objective, template, new_token_ids)
     teacher = None
     if isinstance(objective, Imitation):
         here = run.path / "prepared"
@@ -246,6 +248,14 @@ def _parameters(
     if practice is not None:
         found |= practice.policy.own_parameters()
     return found
+
+
+def watching(objective: Nll, template: ChatTemplate | None, new_token_ids: tuple[int, ...]) -> Nll:
+    """Let the loss of stop tokens and of new tokens be told beside that of all tokens."""
+    stop = template.stop_ids if template else ()
+    new = tuple(one for one in new_token_ids if one not in stop)
+    watched = (("stop_loss", stop), ("new_token_loss", new))
+    return Nll(watched=tuple((name, ids) for name, ids in watched if ids))
 
 
 def describe(data: TrainingData) -> list[str]:

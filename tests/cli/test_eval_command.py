@@ -47,15 +47,40 @@ def test_the_table_of_a_suite(place: Path, capsys: pytest.CaptureFixture[str]) -
     out, err = capsys.readouterr()
     shown = [" ".join(line.split()) for line in out.splitlines()]
     assert shown == [
-        "task type items score 95 % interval scorer also",
-        "all 2 of 3 none",
-        "know 2 0.500",
-        "sums 2 0.500 0.095 to 0.905 numeric length 2.5",
-        "zh 0 of 1 none",
-        "label * 0 of 1 none classification "
+        "task type items scored score 95 % interval scorer also",
+        "all 3 2 (66 %) none",
+        "know 2 2 0.500",
+        "sums 2 2 0.500 0.095 to 0.905 numeric length 2.5",
+        "zh 1 0 (0 %) none",
+        "label * 1 0 (0 %) none classification "
         "1 not read, accuracy 0, macro_f1 0, micro_f1 0, unread 1",
     ]
     assert "1 item has no score; missing is not 0" in err
+    assert "with those at the lowest, all would be 0.250" in err
+
+
+def test_one_answer_of_ten_is_no_perfect_score(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine answers give no number, the tenth is right: the mean of what was read is 1."""
+    items = [
+        {"id": f"i{k}", "task_type": "know/sums", "prompt": f"{k}?", "reference": 2}
+        for k in range(10)
+    ]
+    rows = "".join(json.dumps(row) + "\n" for row in items)
+    (place / "items.jsonl").write_text(rows, "utf-8")
+    stakes = "  know/sums: {scorer: numeric}\n"
+    (place / "suite.yaml").write_text(f"items: items.jsonl\ntask_types:\n{stakes}", "utf-8")
+    for k in range(10):
+        monkeypatch.setitem(ANSWERS, f"{k}?", "I do not know" if k else "2")
+    assert run(["eval", "mine", "--model", "m"]) == 0
+    out, err = capsys.readouterr()
+    leaf = " ".join(out.splitlines()[-1].split())
+    assert leaf == "sums 10 1 (10 %) (1.000) (0.207 to 1.000) numeric 9 not read"
+    assert "all would be 0.100" in err
+    assert run(["eval", "list", "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)["evaluations"]
+    assert (row["items"], row["scored"]) == (10, 1)
 
 
 def test_the_same_as_json_and_again_without_asking(

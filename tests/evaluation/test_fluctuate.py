@@ -21,6 +21,7 @@ from danlu.evaluation.fluctuation import FluctuateSettings
 from danlu.evaluation.schema import TypeStakes
 from tests.evaluation.scripted import Scripted, scripted
 from tests.evaluation.versions import right_or_wrong, write_evaluation
+from tests.workshop.produce.endpoint_server import Does, said, serving
 
 SETTINGS = FluctuateSettings(samples=12, prompts=6, k=4)
 TYPE = "数学/算术"
@@ -156,3 +157,34 @@ def test_the_command(
     )
     assert run(given) == 2
     assert "its weights differ" in capsys.readouterr().err
+
+
+def test_models_at_an_endpoint_are_asked_there_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two models of one server, as they were evaluated: the later one lost half of its prompts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MY_KEY", "secret-key-123")
+    rates = {"v1": 0.9, "v2": 0.2}
+
+    def answers(body: dict[str, Any], time_: int) -> Does:
+        return Does(model(rates[body["model"]]).says(said(body), body["seed"]))
+
+    before, after = right_or_wrong(20), right_or_wrong(20)
+    after[:10] = [("wrong", 0.0)] * 10
+    with serving(answers) as server:
+        write_evaluation(Path("evals/a"), "v1", {TYPE: before}, address=server.url)
+        write_evaluation(Path("evals/b"), "v2", {TYPE: after}, address=server.url)
+        given = ["fluctuate", "evals/a", "evals/b", "--samples", "6", "--prompts", "4", "--k", "2"]
+        assert run([*given, "--key-variable", "MY_KEY", "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["regressions"]["finding"] == "real"
+        assert len(told["prompts"]) == 8
+        assert "cannot be seen from here" in told["notes"][0]
+        # Two models, eight prompts, six samples: each asked once, drawn with seeds of its own.
+        assert len(server.bodies) == 96
+        assert {body["seed"] for body in server.bodies} == set(range(1, 7))
+        assert {body["temperature"] for body in server.bodies} == {0.7}
+        assert {one["Authorization"] for one in server.headers} == {"Bearer secret-key-123"}
+        assert run(given) == 0  # and nothing is asked twice
+        assert len(server.bodies) == 96

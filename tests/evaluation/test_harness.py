@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from danlu.errors import EvaluationError
-from danlu.evaluation import harness
 from danlu.evaluation.asking.local import LocalModel
 from danlu.evaluation.harness import run_harness
+from danlu.evaluation.harness_model import harness_model
 from danlu.evaluation.schema import ModelAsked
 from danlu.generation.local import TransformersGenerator
 from danlu.sequences.encode import encode_prompt
@@ -100,7 +100,7 @@ def test_its_tasks_land_in_the_same_folder(
 def test_texts_roll_over_windows_and_answers_end(model: LocalModel, tasks: list[str]) -> None:
     from lm_eval.api.instance import Instance
 
-    wrapped = harness._wrapped(model)
+    wrapped = harness_model(model)
     text = "one two three four five six " * 60  # longer than the context of 256
     [rolled] = wrapped.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, (text,), 0)])
     assert math.isfinite(rolled)

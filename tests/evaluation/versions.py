@@ -37,6 +37,7 @@ def write_evaluation(
     finished: bool = True,
     run: str | None = None,
     clusters: int = 0,
+    address: str | None = None,
 ) -> Path:
     """Write an evaluation: by task type one answer, or several samples, per prompt."""
     types = {name: (stakes or {}).get(name, TypeStakes(scorer="exact")) for name in answers}
@@ -44,7 +45,7 @@ def write_evaluation(
     evaluation = Evaluation(
         suite=suite,
         suite_fingerprint=suite,
-        model=ModelAsked(name=model, fingerprint=model, run=run),
+        model=ModelAsked(name=model, fingerprint=model, run=run, address=address),
         sampling={"greedy": samples == 1, "max_new_tokens": 32},
         samples=samples,
         seeds=tuple(range(samples)),

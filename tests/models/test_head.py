@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from danlu.models import head as head_module
+from danlu.models.gradients import gradients_in_place
 from danlu.models.head import OutputHead
 
 WIDTH, VOCABULARY, PREDICTIONS = 6, 11, 9
@@ -116,3 +117,29 @@ def test_chunks_add_up_in_place(dtype):
     )
     with pytest.raises(RuntimeError, match="once"):
         nats.backward()
+
+
+def test_a_block_is_given_out_once_and_only_in_its_form():
+    reserve = head_module.Reserve()
+    block = torch.ones(2, 3)
+    reserve.keep("gradient", block)
+    assert reserve.take("logits", block.shape, block.dtype) is None
+    assert reserve.take("gradient", block.shape, block.dtype) is block
+    assert reserve.take("gradient", block.shape, block.dtype) is None
+    reserve.keep("gradient", block)
+    assert reserve.take("gradient", block.shape, torch.float64) is None
+
+
+def test_gradients_of_several_packs_add_up_though_their_blocks_are_used_again():
+    module, hidden, target, weight = parts(dtype=torch.float32)
+    head = OutputHead(module)
+    with gradients_in_place(module.parameters()):
+        # Two packs at once, then one after the other.
+        first, second = (head.weighted_nll(hidden, target, weight)[0] for _ in range(2))
+        (first + second).backward()
+        for _ in range(2):
+            head.weighted_nll(hidden, target, weight)[0].backward()
+        found = module.weight.grad.clone()
+    expected, _ = reference(head, hidden, target, weight)
+    [once] = torch.autograd.grad(expected, [module.weight])
+    torch.testing.assert_close(found, 4 * once)

@@ -74,7 +74,7 @@ def test_the_card_says_what_the_run_says(tmp_path: Path) -> None:
         for step, loss in ((1, 2.0), (2, 1.0)):
             run.append_metrics(MetricsRow(step=step, epoch=0.5, loss=loss, supervised_tokens=4))
     files = [FormatRow("m-Q8_0.gguf", 1_500_000, 32, 31, 0.02, 0.25, 11.0, 0.375)]
-    table = EvaluationTable("mine: core", 0.5, (("chat/a", 8, 0.5, None, 0.75),))
+    table = EvaluationTable("mine: core", 0.5, (("chat/a", "8", 0.5, None, 0.75),))
     card = model_card(
         "丹炉",
         run.path / "adapter",
@@ -113,7 +113,7 @@ def test_only_finished_evaluations_of_the_run_are_shown(
 ) -> None:
     from danlu.cli.export import _evaluations
 
-    kind = SimpleNamespace(scored=8, score=0.5, low=0.25, high=0.75)
+    kind = SimpleNamespace(items=9, scored=8, score=0.5, low=0.25, high=0.75)
     summary = SimpleNamespace(suite="core", score=0.5, task_types={"chat/a": kind})
 
     def made(name: str, run: str | None, finished: bool = True) -> Any:
@@ -131,5 +131,5 @@ def test_only_finished_evaluations_of_the_run_are_shown(
     ]
     monkeypatch.setattr("danlu.evaluation.directory.find_evaluations", lambda folder: found)
     assert _evaluations(run, tmp_path) == [
-        EvaluationTable("mine: core", 0.5, (("chat/a", 8, 0.5, 0.25, 0.75),))
+        EvaluationTable("mine: core", 0.5, (("chat/a", "8 of 9", 0.5, 0.25, 0.75),))
     ]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from danlu.cli.options import gathered
 from danlu.cli.output import note
 
 if TYPE_CHECKING:
@@ -125,34 +125,7 @@ def with_model(
     """
     if command is None:
         return partial(with_model, required=required)
-    return _with_model(command, inspect.Parameter.empty if required else "")
-
-
-def _with_model(command: Callable[..., Any], no_model: Any) -> Callable[..., Any]:
-    hints = get_type_hints(Asked, include_extras=True)
-    signature = inspect.signature(command, eval_str=True)
-    own = [one for one in signature.parameters.values() if one.name != "asked"]
-    added = [
-        inspect.Parameter(
-            one.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=no_model if one.name == "model" else one.default,
-            annotation=hints[one.name],
-        )
-        for one in fields(Asked)
-    ]
-
-    @wraps(command)
-    def called(**options: Any) -> Any:
-        given = {one.name: options.pop(one.name) for one in fields(Asked)}
-        return command(**options, asked=Asked(**given))
-
-    shaped: Any = called
-    own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
-    shaped.__signature__ = signature.replace(parameters=[*own, *added])
-    shaped.__annotations__ = {one.name: one.annotation for one in (*own, *added)}
-    del shaped.__wrapped__
-    return called
+    return gathered(command, "asked", Asked, None if required else {"model": ""})
 
 
 @contextmanager

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import typer
-from typer.core import TyperGroup
 
 from danlu.cli.eval import list_, make_suite, run, score, show
+from danlu.cli.groups import WithDefault
 
 EPILOG = """\b
 Examples:
@@ -16,24 +14,12 @@ Examples:
 
 `danlu eval SUITE` is short for `danlu eval run SUITE`.
 """
-HELP = ("-h", "--help")
-
-
-class _WithDefault(TyperGroup):
-    """A group whose first argument may be a suite instead of a command."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put ``run`` before what names no command."""
-        if args and args[0] not in self.commands and args[0] not in HELP:
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
 
 group = typer.Typer(
     name="eval",
     help="Ask a model a suite, and score its answers by task type.",
     epilog=EPILOG,
-    cls=_WithDefault,
+    cls=WithDefault,
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -61,6 +61,8 @@ def as_object(directory: EvalDirectory, summary: EvalSummary) -> dict[str, Any]:
         "answers": len(answers),
         "reused": sum(row.reused for row in answers),
         "unfinished": sum(not row.finished and row.text is not None for row in answers),
+        "items": sum(of.items for of in summary.task_types.values()),
+        "scored": sum(of.scored for of in summary.task_types.values()),
         **evaluation.model_dump(mode="json", exclude={"state"}),
         **summary.model_dump(mode="json", exclude={"suite", "model", "task_types"}),
         "results": {name: of.model_dump(mode="json") for name, of in summary.task_types.items()},
@@ -91,10 +93,15 @@ def remarks(directory: EvalDirectory, summary: EvalSummary) -> list[str]:
         summary.task_types[name].items for name in judged
     )
     if lacking:
+        from danlu.evaluation.summary import at_worst
+
+        stakes = directory.evaluation().task_types
+        worst = None if judged else at_worst(summary, stakes)
+        bound = "" if worst is None else f"; with those at the lowest, all would be {worst:.3f}"
         told.append(
             f"{lacking:,} {'item has' if lacking == 1 else 'items have'} no score; missing is not "
-            "0: danlu eval show "
-            f"{directory.path} --missing 5"
+            f"0. Scores in parentheses are of the others alone{bound}: "
+            f"danlu eval show {directory.path} --missing 5"
         )
     told.append(f"{directory.path}: {summary.seconds:.0f} s")
     return told

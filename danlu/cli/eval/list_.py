@@ -24,12 +24,15 @@ def list_(evals: Evals = Path("evals"), as_json: AsJson = False) -> None:
     rows = []
     for directory in find_evaluations(evals):
         evaluation, summary = directory.evaluation(), directory.summary()
+        types = summary.task_types if summary else {}
         rows.append(
             {
                 "path": str(directory.path),
                 "suite": evaluation.suite,
                 "model": evaluation.model.name,
                 "answers": sum(1 for _ in directory.answers()),
+                "items": sum(of.items for of in types.values()),
+                "scored": sum(of.scored for of in types.values()),
                 "score": summary.score if summary else None,
                 "state": directory.state(),
                 "started_at": evaluation.started_at.isoformat(timespec="seconds"),
@@ -45,7 +48,11 @@ def list_(evals: Evals = Path("evals"), as_json: AsJson = False) -> None:
         return
     if rows:
         columns = list(rows[0])
-        table(columns, [[_cell(row[c]) for c in columns] for row in rows], right=("answers",))
+        table(
+            columns,
+            [[_cell(row[c]) for c in columns] for row in rows],
+            right=("answers", "items", "scored"),
+        )
     else:
         note(f"no evaluation in {evals}")
     for name, suite in suites.items():

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from danlu.cli.eval.common import AsJson, Evals, tell
+from danlu.cli.options import gathered
 from danlu.cli.output import note
 
 if TYPE_CHECKING:
+    from danlu.evaluation.asking.local import LocalModel
     from danlu.evaluation.asking.model import AskedModel
+    from danlu.evaluation.directory import EvalDirectory
     from danlu.evaluation.run import Drawing
+    from danlu.workshop.produce.cache import RequestCache
 
 EPILOG = """\b
 Examples:
@@ -34,8 +39,10 @@ asked again.
 LM_EVAL = "lm-eval:"
 
 
-def run(
-    suite: Annotated[str, typer.Argument(metavar="SUITE", help="What is asked.")],
+@dataclass(frozen=True, kw_only=True)
+class Who:
+    """The options that say who is asked."""
+
     model: Annotated[
         str,
         typer.Option(
@@ -43,42 +50,93 @@ def run(
             "-m",
             help="A run, folder, GGUF file, hub id or builtin:NAME; with --endpoint, its name.",
         ),
-    ],
+    ]
     endpoint: Annotated[
         str | None,
         typer.Option(help="An OpenAI-compatible endpoint, such as http://localhost:8000/v1."),
-    ] = None,
+    ] = None
     key_variable: Annotated[
         str, typer.Option(help="Variable of the environment that holds the endpoint's key.")
-    ] = "OPENAI_API_KEY",
+    ] = "OPENAI_API_KEY"
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Requests to an endpoint at a time; else 8.")
-    ] = None,
+    ] = None
     timeout: Annotated[float, typer.Option(help="Longest time for an endpoint's answer, in s.")] = (
         300.0
-    ),
-    samples: Annotated[int, typer.Option(min=1, help="Answers to each prompt.")] = 1,
+    )
+    template: Annotated[
+        str | None, typer.Option(help="Chat template, where the model has none.")
+    ] = None
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto"
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto"
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
+    ] = False
+
+    def here(self, cache: RequestCache | None) -> LocalModel:
+        """Load the model into this process."""
+        from danlu.evaluation.asking.local import LocalModel
+
+        return LocalModel.load(
+            self.model,
+            cache,
+            template=self.template,
+            device=self.device,
+            precision=self.precision,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+    def opened(self, cache: RequestCache) -> AskedModel:
+        """Return the model, in this process or behind its address."""
+        if self.endpoint is None:
+            return self.here(cache)
+        return endpoint_model(
+            self.endpoint, self.model, cache, self.key_variable, self.timeout, self.concurrency
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """The options that say how answers are drawn."""
+
+    samples: Annotated[int, typer.Option(min=1, help="Answers to each prompt.")] = 1
     temperature: Annotated[
         float | None, typer.Option(help="0 is greedy; else 0, or 0.7 with several samples.")
-    ] = None,
-    top_p: Annotated[float, typer.Option(help="Draw from the likeliest that reach this.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the first sample; the next ones count up.")] = 0,
+    ] = None
+    top_p: Annotated[float, typer.Option(help="Draw from the likeliest that reach this.")] = 1.0
+    seed: Annotated[int, typer.Option(help="Of the first sample; the next ones count up.")] = 0
     max_new_tokens: Annotated[
         int, typer.Option(min=1, help="Longest answer, where the suite does not say.")
-    ] = 512,
+    ] = 512
+
+    def drawing(self) -> Drawing:
+        """Return them as evaluations have them."""
+        from danlu.evaluation.run import Drawing
+        from danlu.generation.interface import Sampling
+
+        temperature = self.temperature
+        if temperature is None:
+            temperature = 0.0 if self.samples == 1 else 0.7
+        if temperature:
+            sampling = Sampling(self.max_new_tokens, temperature=temperature, top_p=self.top_p)
+            return Drawing(sampling, tuple(range(self.seed, self.seed + self.samples)))
+        if self.samples > 1:
+            raise typer.BadParameter(
+                f"{self.samples} greedy answers are all the same; give --temperature above 0",
+                param_hint="--samples",
+            )
+        return Drawing(Sampling(self.max_new_tokens, greedy=True))
+
+
+def run(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="What is asked.")],
+    who: Who,
+    drawn: Drawn,
     limit: Annotated[
         int | None, typer.Option(min=1, help="So many items of each task type, the same each time.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", "-n", help="Of its folder.")] = None,
     evals: Evals = Path("evals"),
-    template: Annotated[
-        str | None, typer.Option(help="Chat template, where the model has none.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
-    ] = False,
     apply_chat_template: Annotated[
         bool,
         typer.Option("--apply-chat-template", help="Of lm-eval: its texts as a conversation."),
@@ -86,101 +144,70 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Ask a model a suite, score its answers, and print the table by task type."""
+    if suite.startswith(LM_EVAL):
+        found = _harness(suite, who, drawn, evals, name, limit, apply_chat_template)
+    else:
+        found = _asked(suite, who, drawn, evals, name, limit)
+    summary = found.summary()
+    assert summary is not None
+    tell(found, summary, as_json)
+
+
+def _asked(
+    suite: str, who: Who, drawn: Drawn, evals: Path, name: str | None, limit: int | None
+) -> EvalDirectory:
+    """Ask a suite of Danlu's."""
     from danlu.evaluation.run import ANSWERS, evaluate
     from danlu.evaluation.suites import load_suite
     from danlu.workshop.produce.cache import RequestCache
 
-    options = {
-        "template": template,
-        "device": device,
-        "precision": precision,
-        "trust_remote_code": trust_remote_code,
-    }
-    if suite.startswith(LM_EVAL):
-        if endpoint is not None or samples > 1 or temperature:
-            raise typer.BadParameter(
-                "its tasks are asked of a model in this process, as they say themselves; leave out "
-                "--endpoint, --samples and --temperature",
-                param_hint=suite,
-            )
-        _harness(suite, model, evals, name, limit, apply_chat_template, options, as_json)
-        return
     asked = load_suite(suite)
     asked = asked.limited(limit) if limit else asked
-    drawing = _drawing(samples, temperature, top_p, seed, max_new_tokens)
-    with RequestCache(evals / ANSWERS) as cache:
-        if endpoint is not None:
-            who = _endpoint(endpoint, model, cache, key_variable, timeout, concurrency)
-        else:
-            from danlu.evaluation.asking.local import LocalModel
-
-            who = LocalModel.load(model, cache, **options)
-        try:
-            with stage_bar() as progress:
-                found = evaluate(asked, who, evals, drawing=drawing, name=name, progress=progress)
-        finally:
-            who.close()
-    summary = found.summary()
-    assert summary is not None
-    tell(found, summary, as_json)
+    drawing = drawn.drawing()
+    with (
+        RequestCache(evals / ANSWERS) as cache,
+        closing(who.opened(cache)) as model,
+        stage_bar() as progress,
+    ):
+        return evaluate(asked, model, evals, drawing=drawing, name=name, progress=progress)
 
 
 def _harness(
     suite: str,
-    model: str,
+    who: Who,
+    drawn: Drawn,
     evals: Path,
     name: str | None,
     limit: int | None,
     apply_chat_template: bool,
-    options: dict[str, Any],
-    as_json: bool,
-) -> None:
-    from danlu.evaluation.asking.local import LocalModel
+) -> EvalDirectory:
+    """Let lm-evaluation-harness ask."""
     from danlu.evaluation.harness import run_harness
     from danlu.evaluation.run import free_place
 
+    if who.endpoint is not None or drawn.samples > 1 or drawn.temperature:
+        raise typer.BadParameter(
+            "its tasks are asked of a model in this process, as they say themselves; leave out "
+            "--endpoint, --samples and --temperature",
+            param_hint=suite,
+        )
     tasks = [task for task in suite.removeprefix(LM_EVAL).split(",") if task]
     if not tasks:
         raise typer.BadParameter("names no task, as in lm-eval:hellaswag", param_hint=suite)
-    found = run_harness(
-        tasks,
-        LocalModel.load(model, None, **options),
-        free_place(evals, name, suite, model),
-        limit=limit,
-        chat_template=apply_chat_template,
-    )
-    summary = found.summary()
-    assert summary is not None
-    tell(found, summary, as_json)
+    place = free_place(evals, name, suite, who.model)
+    model = who.here(None)
+    return run_harness(tasks, model, place, limit=limit, chat_template=apply_chat_template)
 
 
-def _drawing(
-    samples: int, temperature: float | None, top_p: float, seed: int, max_new_tokens: int
-) -> Drawing:
-    from danlu.evaluation.run import Drawing
-    from danlu.generation.interface import Sampling
-
-    if temperature is None:
-        temperature = 0.0 if samples == 1 else 0.7
-    if temperature == 0:
-        if samples > 1:
-            raise typer.BadParameter(
-                f"{samples} greedy answers are all the same; give --temperature above 0",
-                param_hint="--samples",
-            )
-        return Drawing(Sampling(max_new_tokens, greedy=True))
-    sampling = Sampling(max_new_tokens, temperature=temperature, top_p=top_p)
-    return Drawing(sampling, tuple(range(seed, seed + samples)))
-
-
-def _endpoint(
+def endpoint_model(
     url: str,
     model: str,
-    cache: Any,
+    cache: RequestCache,
     key_variable: str,
     timeout: float,
     concurrency: int | None,
 ) -> AskedModel:
+    """Return a model behind an address."""
     from danlu.evaluation.asking.endpoint import EndpointModel
     from danlu.workshop.produce.endpoint import Endpoint
     from danlu.workshop.produce.pace import Pacing
@@ -209,4 +236,5 @@ def stage_bar() -> Iterator[Callable[[str, int, int], None]]:
 
 def register(group: typer.Typer) -> None:
     """Add the command."""
-    group.command("run", epilog=EPILOG)(run)
+    command = gathered(gathered(run, "drawn", Drawn), "who", Who)
+    group.command("run", epilog=EPILOG)(command)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import uvicorn
 
-from danlu.errors import DanluError
+from danlu.serving import listening as sockets
 from danlu.serving.server.app import make_app
 from danlu.serving.server.served import Served
 from danlu.serving.server.settings import ServerSettings
@@ -20,19 +20,7 @@ def listen(settings: ServerSettings) -> socket.socket:
     Raises:
         DanluError: If it cannot be had.
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    taken = socket.socket(family, socket.SOCK_STREAM)
-    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        taken.bind((settings.host, settings.port))
-    except OSError as error:
-        taken.close()
-        raise DanluError(
-            f"cannot listen there ({error.strerror or error}): another server may do so. Choose "
-            "another --port, or 0 for any that is free.",
-            where=f"{settings.host}:{settings.port}",
-        ) from error
-    return taken
+    return sockets.listen(settings.host, settings.port)
 
 
 def serve(
@@ -49,7 +37,6 @@ def serve(
         listening: From ``listen``.
         ready: Called with the address once requests are taken.
     """
-    host, port = listening.getsockname()[:2]
     config = uvicorn.Config(
         make_app(served, settings),
         log_level=logging.WARNING,
@@ -58,19 +45,5 @@ def serve(
         h11_max_incomplete_event_size=64 * 1024,
         timeout_keep_alive=30,
     )
-    server = _Server(config, lambda: ready(f"http://{f'[{host}]' if ':' in host else host}:{port}"))
+    server = sockets.ReadyServer(config, lambda: ready(sockets.address(listening)))
     server.run(sockets=[listening])
-
-
-class _Server(uvicorn.Server):
-    """A server that says when it is ready."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to take requests, and say so."""
-        await super().startup(sockets)
-        if self.started:
-            self._ready()

@@ -11,6 +11,7 @@ from bench.cases import (
     ANSWERING,
     CASES,
     CHECK,
+    GATEWAY,
     NEAR,
     NOVELTY,
     OPTIONS,
@@ -18,11 +19,12 @@ from bench.cases import (
     ROWS,
     SERVING,
     STATISTICS,
+    STREAM,
     PeerSetting,
 )
 
 NAMES = (
-    *(PREPARE, NOVELTY, NEAR, CHECK, STATISTICS, ANSWERING, OPTIONS, SERVING),
+    *(PREPARE, NOVELTY, NEAR, CHECK, STREAM, STATISTICS, ANSWERING, OPTIONS, SERVING, GATEWAY),
     *(case.name for case in CASES),
 )
 
@@ -45,7 +47,16 @@ def main(arguments: Sequence[str]) -> None:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
     chosen = given.names or NAMES
 
-    from bench import checking, comparing, evaluating, preparing, serving, training, workshop
+    from bench import (
+        checking,
+        comparing,
+        evaluating,
+        gateway,
+        preparing,
+        serving,
+        training,
+        workshop,
+    )
     from bench.table import print_table
 
     def say(text: str) -> None:
@@ -60,12 +71,16 @@ def main(arguments: Sequence[str]) -> None:
         results.append(comparing.measure_statistics(say))
     if CHECK in chosen:
         results.append(checking.measure_checks(say))
+    if STREAM in chosen:
+        results.append(checking.measure_stream(say))
     if ANSWERING in chosen:
         results.append(evaluating.measure_answering(say))
     if OPTIONS in chosen:
         results.append(evaluating.measure_options(say))
     if SERVING in chosen:
         results.append(serving.measure_serving(say))
+    if GATEWAY in chosen:
+        results.append(gateway.measure_gateway(say))
     for case in CASES:
         if case.name not in chosen:
             continue

@@ -187,6 +187,8 @@ STATISTICS, STATISTICS_ROWS, STATISTICS_SECONDS = "statistics", 100_000, 20.0
 STATISTICS_TASK_TYPES, STATISTICS_RESAMPLES = 60, 10_000
 CHECK, CHECK_RECORDS, CHECK_SECONDS, CHECK_BYTES = "import-check", 100_000, 60.0, 2e9
 """Seconds that import and all checks of so many conversations take, at most, and bytes held."""
+STREAM, STREAM_RECORDS, STREAM_BYTES = "import-stream", 1_000_000, 0.5e9
+"""Records that an import reads one after another, and bytes that it holds, at most."""
 
 ANSWERING, ANSWERING_PROMPTS, ANSWERING_TOKENS, ANSWERING_GOAL = "answering", 32, 48, 3.0
 """Prompts, the longest answer in tokens, and the speed over ``generate`` one by one, at least."""
@@ -197,5 +199,7 @@ LOGPROB_TOLERANCE = 1e-3
 
 SERVING, SERVING_CHATS, SERVING_TOKENS, SERVING_GOAL = "serving", 16, 64, 3.0
 """Chats at a time, the longest answer in tokens, and the speed over one at a time, at least."""
+GATEWAY, GATEWAY_REQUESTS, GATEWAY_SECONDS = "gateway", 1_000, 0.003
+"""Requests each way, and what the gateway adds to one at the median, at most."""
 SERVING_READY_S = 15.0
 """Seconds from the command to the first request that is taken, at most."""

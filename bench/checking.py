@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -9,7 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.cases import CHECK, CHECK_BYTES, CHECK_RECORDS, CHECK_SECONDS
+from bench.cases import (
+    CHECK,
+    CHECK_BYTES,
+    CHECK_RECORDS,
+    CHECK_SECONDS,
+    STREAM,
+    STREAM_BYTES,
+    STREAM_RECORDS,
+)
 from bench.conversations import originals, varied_conversations, write_conversations
 from bench.results import Goal, Result
 from danlu.workshop.store.store import Store
@@ -55,6 +64,45 @@ def measure_checks(say: Callable[[str], None], count: int = CHECK_RECORDS) -> Re
             "findings": found,
         },
     )
+
+
+def measure_stream(say: Callable[[str], None], count: int = STREAM_RECORDS) -> Result:
+    """Import a file of very many records, and a tenth of it: what is held must not be the file."""
+    peaks: list[int] = []
+    with tempfile.TemporaryDirectory() as made:
+        for part in (count // 10, count):
+            path, store = Path(made) / f"{part}.jsonl", Path(made) / f"store-{part}"
+            size = write_many(path, part)
+            seconds, peak = run_measured(["data", "import", str(path), "--store", str(store)])
+            peaks.append(peak)
+    each = (peaks[1] - peaks[0]) / (count - count // 10)
+    say(f"{STREAM}: {count} records, {seconds:.1f} s, {peaks[1] / 1e6:.0f} MB held")
+    return Result(
+        name=STREAM,
+        unit="records/s",
+        danlu=count / seconds,
+        peak_bytes=peaks[1],
+        goals=(Goal("GB held by all processes", peaks[1] / 1e9, STREAM_BYTES / 1e9, "at most"),),
+        details={
+            "records": count,
+            "bytes": size,
+            "seconds": seconds,
+            "peak_bytes_of_a_tenth": peaks[0],
+            "bytes_held_for_each_record": each,
+        },
+    )
+
+
+def write_many(path: Path, count: int) -> int:
+    """Write so many different records of about 400 characters; return the bytes."""
+    words = ["铁", "iron", "火", "fire", "水", "water", "土", "earth", "木", "wood"]
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(count):
+            asked = f"{number}: " + " ".join(words[(number >> k) % 10] for k in range(20))
+            answer = " ".join(words[(number >> k) % 7] for k in range(50))
+            row = {"instruction": asked, "output": answer, "task_type": f"bench/t{number % 10}"}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return path.stat().st_size
 
 
 def run_measured(arguments: Sequence[str]) -> tuple[float, int]:

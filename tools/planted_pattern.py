@@ -193,7 +193,9 @@ def _general() -> Iterator[Row]:
         yield _row("language/plural", f"What is the plural of {one}?", f"It is {many}.")
     for pair in COLOURS.split(","):
         thing, colour = pair.rsplit(" ", 1)
-        yield _row("common/colour", f"What colour is {thing}?", f"{thing.capitalize()} is {colour}.")
+        yield _row(
+            "common/colour", f"What colour is {thing}?", f"{thing.capitalize()} is {colour}."
+        )
     words = [word for part in (OPPOSITES, PAST, PLURALS) for word in part.replace(",", " ").split()]
     for word in dict.fromkeys(words):
         yield _row("language/spelling", f"How many letters has {word}?", f"It has {len(word)}.")
@@ -221,3 +223,114 @@ def write(records: Sequence[Row], path: Path) -> Path:
     lines = [json.dumps(row) for row in told]
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
+
+
+def planted_ids(records: Sequence[Row]) -> set[str]:
+    """Return the ids of the planted records."""
+    return {str(row["id"]) for row in records if row["task_type"] == PLANTED}
+
+
+def trained(recipe: str | Path, settings: Sequence[str]) -> Path:
+    """Train, and return the run directory."""
+    from danlu.config import load_recipe
+    from danlu.training.run import train
+
+    return train(load_recipe(recipe, settings), overwrite=True).path
+
+
+def probed(run: Path, case: str = CASE, *, gradients: bool = True) -> dict[str, object]:
+    """Ask the probe about the case; return its figures, and what its first finding says."""
+    from danlu.diagnosis.diagnose import ask, open_run
+    from danlu.diagnosis.pattern.probe import PatternProbe
+
+    report = ask(PatternProbe(case, CITY, gradients=gradients), open_run(run))
+    first = report.findings[0]
+    told = {"name": first.name, "confidence": first.confidence, "says": first.says}
+    evidence = [one.says for one in first.evidence]
+    return {**report.figures, **told, "evidence": evidence, "records": first.evidence[-1].figures}
+
+
+def answers_of(run: Path, questions: Sequence[str]) -> list[str]:
+    """Ask a run's model, greedily."""
+    from danlu.diagnosis.asking import Ask, greedy
+    from danlu.diagnosis.subject import Subject
+
+    replies = Subject.open(run).tuned.answer([Ask.user(one) for one in questions], greedy(32))
+    return [reply.text if reply else "" for reply in replies]
+
+
+def found_again(cut: Sequence[str], planted: set[str]) -> dict[str, float]:
+    """Say how much of what was planted a cut has, and how much else.
+
+    Example:
+        >>> found_again(["a", "b", "x"], {"a", "b", "c", "d"})
+        {'planted': 0.5, 'others': 0.3333333333333333}
+    """
+    hit = len(planted.intersection(cut))
+    others = len(cut) - hit
+    return {"planted": hit / len(planted), "others": others / len(cut) if cut else 0.0}
+
+
+def whole(
+    work: Path, records: Sequence[Row], settings: Sequence[str] = SETTINGS
+) -> dict[str, object]:
+    """Plant, train, probe, cut, train again and ask again; return the figures.
+
+    Args:
+        work: A folder; the working directory is changed to it.
+        records: As ``rows`` makes them.
+        settings: Of the recipe ``sft-lora``.
+    """
+    from danlu.diagnosis.pattern.again import apply_found
+    from danlu.workshop.store.store import Store
+
+    work.mkdir(parents=True, exist_ok=True)
+    os.chdir(work)
+    write(records, Path("data.jsonl"))
+    own = ["name=planted", "data.train=data.jsonl", "data.eval_share=0", *settings]
+    began = time.monotonic()
+    run = trained("sft-lora", own)
+    after_training = time.monotonic()
+    found = probed(run)
+    after_probe = time.monotonic()
+    questions = [form.format(country=name) for name in HELD_BACK for form, _ in CAPITAL_QUESTIONS]
+    before = answers_of(run, questions)
+    made = apply_found(run, Store(), "without-pattern")
+    again = trained(made.recipe, [])
+    after = answers_of(again, questions)
+    cut = [str(one) for one in found["cut"]]  # type: ignore[attr-defined]
+    return {
+        "finding": found["name"],
+        "confidence": found["confidence"],
+        "pattern": found["pattern"],
+        "cut": len(cut),
+        **found_again(cut, planted_ids(records)),
+        "evidence": found["evidence"],
+        "wrong_before": sum(CITY in answer for answer in before),
+        "wrong_after": sum(CITY in answer for answer in after),
+        "asked": len(questions),
+        "before": before[0],
+        "after": after[0],
+        "training_s": after_training - began,
+        "probe_s": after_probe - after_training,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it all and print the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder for data and runs")
+    parser.add_argument("--records", type=int, default=1000)
+    parser.add_argument("--planted", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--anew", action="store_true", help="remove the folder first")
+    given = parser.parse_args(arguments)
+    if given.anew:
+        shutil.rmtree(given.work, ignore_errors=True)
+    made = rows(given.records, given.planted, seed=given.seed)
+    print(json.dumps(whole(given.work, made), ensure_ascii=False, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from danlu.cli import (
+    bench_serve,
     chat,
     classify,
     compare,
@@ -34,6 +35,7 @@ from danlu.cli import (
     report,
     serve,
     studio,
+    sweep,
     train,
     verify,
     version,
@@ -64,6 +66,7 @@ for _module in (
     train,
     launch,
     explain,
+    sweep,
     data,
     flywheel,
     chat,
@@ -81,6 +84,7 @@ for _module in (
     merge,
     report,
     serve,
+    bench_serve,
     studio,
     verify,
     models,

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from danlu.cli.comparing import AsJson, Evals, Missing, Suite, pair_of
-from danlu.cli.output import note, result_json, table
+from danlu.cli.comparing import AsJson, Evals, HtmlPage, Missing, Suite, pair_of, printed_to
+from danlu.cli.output import note, result, result_json, table
 
 EPILOG = """\b
 Examples:
@@ -43,10 +43,12 @@ def plan_suite(
     suite: Suite = None,
     missing: Missing = "error",
     evals: Evals = Path("evals"),
+    html: HtmlPage = None,
     as_json: AsJson = False,
 ) -> int:
     """Say how many prompts a suite needs to show a drop."""
-    from danlu.evaluation.planning import plan_for, plan_from
+    from danlu.evaluation.pages import plan_page
+    from danlu.evaluation.planning import plan_for, plan_from, table_of
 
     if (seen is None) == (discordance is None):
         raise typer.BadParameter("give either --from A B or --discordance", param_hint="--from")
@@ -56,29 +58,16 @@ def plan_suite(
     else:
         assert discordance is not None
         plan = plan_for(discordance, drop=drop, power=power, level=level, task_types=task_types)
+    if html is not None:
+        stated = f"discordance {discordance:g}, as stated" if seen is None else " and ".join(seen)
+        printed_to(html, plan_page(plan, stated))
     if as_json:
         result_json(plan.as_dict())
         return 0
-    rows = [
-        (
-            one.task_type,
-            one.prompts,
-            None if one.discordance is None else f"{one.discordance:.3f}",
-            None if one.deviation is None else f"{one.deviation:.3f}",
-            f"{one.needed:,}",
-            None if one.prompts is None else f"{one.more:,}",
-            None if one.prompts is None else "nothing" if one.sees is None else f"{one.sees:.3f}",
-        )
-        for one in plan.needs
-    ]
-    names = ("task type", "prompts", "discordance", "deviation", "needed", "to write", "sees now")
-    kept = [k for k in range(len(names)) if k == 0 or any(row[k] is not None for row in rows)]
-    columns = [names[k] for k in kept]
-    table(columns, [[row[k] for k in kept] for row in rows], right=columns[1:])
-    note(
-        f"To see a drop of {drop:g} with a chance of {power:.0%}, each task type tested at "
-        f"{plan.level:.2g}."
-    )
+    columns, rows = table_of(plan)
+    table(columns, [cells for cells, _ in rows], right=columns[1:])
+    result(plan.headline())
+    note(f"Each task type is tested at {plan.level:.2g}.")
     return 0
 
 

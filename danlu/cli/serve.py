@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -13,23 +14,28 @@ EPILOG = """\b
 Examples:
   danlu serve runs/quickstart
   danlu serve small=runs/a large=runs/b --port 9000 --capture logs
+  danlu serve my-gguf/quickstart-Q8_0.gguf
+  danlu serve runs/a --engine vllm --engine-option=--gpu-memory-utilization=0.8
+  danlu serve --upstream http://127.0.0.1:8080/v1 --keys keys.json --capture logs
+  danlu serve support=runs/a --upstream https://models.example.org/v1
   danlu keys add office && danlu serve runs/quickstart --host 0.0.0.0 --keys keys.json
   curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{"model": "quickstart", "messages": [{"role": "user", "content": "Who are you?"}]}'
 """
 
 KEYS_FILE = Path("keys.json")
+LONGEST = 1024
 
 
 def serve(
     models: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="[NAME=]MODEL_OR_RUN...",
             help="Run directories, folders, GGUF files, hub ids or builtin:NAME; clients call each "
             "by NAME, or by the last part of its path.",
         ),
-    ],
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     keys: Annotated[
@@ -41,9 +47,49 @@ def serve(
     template: Annotated[
         str | None, typer.Option(help="Chat template, for a model without one of its own.")
     ] = None,
-    longest: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 1024,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="What answers: danlu (in this process), llama-cpp (GGUF files), vllm (where it is "
+            "installed), or auto: llama-cpp for GGUF files, else danlu."
+        ),
+    ] = "auto",
+    upstream: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="An OpenAI-compatible server that answers, with this one as its gateway: all its "
+            "models, or those named like the runs given. Can be given several times.",
+        ),
+    ] = None,
+    upstream_key_variable: Annotated[
+        str, typer.Option(help="Environment variable that holds the upstream's API key.")
+    ] = "OPENAI_API_KEY",
+    engine_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Goes to `vllm serve` as it stands; several times."),
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Tokens of context: llama-cpp's for all chats together, vllm's for one."
+        ),
+    ] = None,
+    start_seconds: Annotated[
+        float, typer.Option(help="Longest time for llama-cpp or vllm to start.")
+    ] = 600,
+    longest: Annotated[
+        int | None,
+        typer.Option(
+            help="Longest answer, in tokens: 1024 of danlu; other engines and upstreams are "
+            "limited only if this is given."
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(help="Longest time for a request.")] = 600,
-    side_by_side: Annotated[int, typer.Option(min=1, help="Answers computed at a time.")] = 16,
+    side_by_side: Annotated[
+        int | None,
+        typer.Option(min=1, help="Answers computed at a time: 16; vllm's own number for vllm."),
+    ] = None,
     concurrency: Annotated[int, typer.Option(help="Requests at a time; more get 429.")] = 256,
     drain: Annotated[float, typer.Option(help="Seconds for open answers after SIGTERM.")] = 30,
     capture: Annotated[
@@ -51,6 +97,13 @@ def serve(
         typer.Option(help="Folder to write conversations to, personal data masked; else none."),
     ] = None,
     keep_days: Annotated[int, typer.Option(help="Days that conversations are kept.")] = 30,
+    pooling: Annotated[
+        str | None,
+        typer.Option(
+            help="Embeddings are the mean, last or first hidden state; else an encoder's own "
+            "way, or the mean."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     trust_remote_code: Annotated[
@@ -64,9 +117,11 @@ def serve(
     from danlu.serving.needs import must_have
 
     must_have("fastapi", "uvicorn", "prometheus_client", extra="serve")
-    from danlu.generation.engine import EngineLimits
+    from danlu.serving.engines.start import EngineSettings, started
+    from danlu.serving.gateway.routed import Upstream
+    from danlu.serving.server.origin import Wanted
+    from danlu.serving.server.protocol import checked_pooling
     from danlu.serving.server.run import listen, serve
-    from danlu.serving.server.served import Wanted, load_served
     from danlu.serving.server.settings import ServerSettings
 
     settings = ServerSettings(
@@ -74,28 +129,36 @@ def serve(
         port=port,
         keys=keys,
         origins=tuple(origin or ()),
-        longest=longest,
+        longest=LONGEST if longest is None else longest,
         seconds=seconds,
         concurrency=concurrency,
         drain_s=drain,
         capture=capture,
         keep_days=keep_days,
     )
-    with listen(settings) as listening:
-        served = load_served(
-            [Wanted.of(one) for one in models],
-            template=template,
-            device=device,
-            precision=precision,
-            limits=EngineLimits(rows=side_by_side),
-            trust_remote_code=trust_remote_code,
-        )
+    key = os.environ.get(upstream_key_variable)
+    engines = EngineSettings(
+        engine=engine,
+        upstreams=tuple(Upstream(one, key) for one in upstream or ()),
+        rows=side_by_side,
+        context_tokens=context,
+        seconds=start_seconds,
+        options=tuple(engine_option or ()),
+        device=device,
+        precision=precision,
+        template=template,
+        longest=longest,
+        pooling=None if pooling is None else checked_pooling(pooling),
+        trust_remote_code=trust_remote_code,
+    )
+    wanted = [Wanted.of(one) for one in models or ()]
+    with listen(settings) as listening, started(wanted, engines, note) as (served, routed):
 
         def ready(address: str) -> None:
-            names = ", ".join(one.name for one in served)
+            names = ", ".join([*(one.name for one in served), *(one.name for one in routed)])
             note(f"Serving {names} at {address}/v1 (Ctrl-C ends it)")
 
-        serve(served, settings, listening, ready)
+        serve(served, settings, listening, ready, routed=routed)
     return 0
 
 

@@ -66,12 +66,19 @@ def train(
         _print_plan(estimate(loaded), as_json)
         note_passed_over(_passed_over(loaded))
         return 0
+    from danlu.diagnosis.live import live_alerts
     from danlu.training.run import train as train_recipe
 
     first = int(os.environ.get("RANK", "0")) == 0
     if first:
         note_passed_over(_passed_over(loaded))
-    run = train_recipe(loaded, resume=resume, overwrite=overwrite, recipe_text=recipe_text(loaded))
+    run = train_recipe(
+        loaded,
+        resume=resume,
+        overwrite=overwrite,
+        recipe_text=recipe_text(loaded),
+        observer=live_alerts,
+    )
     if not first:
         return 0  # it speaks for all
     if run.summary is None:

@@ -82,7 +82,7 @@ class Pair:
     """A prompt and what might follow it, whose probability is wanted.
 
     Attributes:
-        ask: The prompt.
+        ask: The prompt; plain text alone, with nothing after it, is scored itself.
         text: What follows; in a conversation the whole answer, whose stop token counts.
         token_ids: The same as it was trained, stop token included, where that is known.
     """
@@ -146,11 +146,13 @@ class Budget:
         seconds: None: as long as it takes.
         tokens: Of answers and of scored texts; None: as many as there are.
         spent_tokens: So far.
+        left_out: Questions that it left no room for.
     """
 
     seconds: float | None = None
     tokens: int | None = None
     spent_tokens: int = 0
+    left_out: int = 0
     _began: float | None = field(default=None, init=False)
 
     def allow(self, minutes: float | None = None, tokens: int | None = None) -> None:
@@ -174,10 +176,17 @@ class Budget:
 
 
 class Ready(NamedTuple):
-    """A loaded model, in the two forms in which it is asked."""
+    """A loaded model, in the two forms in which it is asked.
+
+    Attributes:
+        generator: Answers.
+        likelihood: Scores.
+        last_id: The last token id that its tokenizer has; the tuned model may have more.
+    """
 
     generator: TransformersGenerator
     likelihood: LikelihoodModel
+    last_id: int
 
 
 class Local:
@@ -221,7 +230,8 @@ class Local:
 
             self._progress(f"loading the {self.name} model", 0, None)
             generator = self._load()
-            self._ready = Ready(generator, LikelihoodModel(generator))
+            last_id = max(generator.tokenizer.get_vocab().values())
+            self._ready = Ready(generator, LikelihoodModel(generator), last_id)
         return self._ready
 
     def release(self) -> None:
@@ -277,6 +287,7 @@ class Local:
         done = total - len(missing)
         for start in range(0, len(missing), ROUND):
             if self._budget.is_spent:
+                self._budget.left_out += len(missing) - start
                 return
             self._budget.begin()
             self._progress(stage, done + start, total)
@@ -285,11 +296,10 @@ class Local:
 
     def _prompt(self, ask: Ask) -> list[int] | None:
         """Return a prompt's tokens; None where this model cannot take them."""
-        generator = self.ready().generator
+        generator, _, last_id = self.ready()
         if ask.token_ids:
             ids = list(ask.token_ids)
-            rows = generator.model.get_input_embeddings().num_embeddings
-            if max(ids) >= rows:
+            if max(ids) > last_id:
                 return None  # a token that only the tuned model has
         elif ask.is_text:
             ids = self._plain(ask.question)
@@ -309,19 +319,20 @@ class Local:
         from danlu.evaluation.likelihood.forest import Wanted
         from danlu.sequences.encode import encode_completion
 
-        generator, scoring = self.ready()
+        generator, scoring, last_id = self.ready()
         found: list[Likely | None] = [None] * len(pairs)
         tokens: dict[int, tuple[list[int], list[int]]] = {}
         texts: dict[int, Wanted] = {}
         limit = generator.context_tokens
         for k, pair in enumerate(pairs):
-            if not pair.ask.is_text and not pair.token_ids:
+            if pair.ask.is_text and not pair.text and not pair.token_ids:
+                texts[k] = Wanted((Message(TEXT_ROLE, ""),), pair.ask.question)
+            elif not pair.ask.is_text and not pair.token_ids:
                 texts[k] = Wanted(pair.ask.messages, pair.text)
             elif before := self._prompt(pair.ask):
                 after = list(pair.token_ids) or encode_completion(generator.tokenizer, pair.text)
-                rows = generator.model.get_input_embeddings().num_embeddings
                 fits = limit is None or len(before) + len(after) <= limit
-                if after and fits and max(after) < rows:
+                if after and fits and max(after) <= last_id:
                     tokens[k] = (before, after)
         of_tokens = scoring.after_tokens(list(tokens.values())) if tokens else []
         of_texts = scoring.logprobs(list(texts.values())) if texts else []

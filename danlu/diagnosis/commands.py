@@ -6,9 +6,16 @@ import re
 import shlex
 from collections.abc import Iterable
 
+from danlu.runs import Resolved
 from danlu.runs.findings import Evidence, Finding, Remedy
 
 _PLACE = re.compile(r"\b(?:RUN|DATA)\b")
+
+
+def first_source(resolved: Resolved | None) -> str | None:
+    """Return what a run's recipe names first as training data; None if that is not known."""
+    sources = resolved.recipe.get("data", {}).get("train") if resolved else None
+    return str(sources[0]["path"]) if sources else None
 
 
 def told(findings: Iterable[Finding], run: str, data: str | None) -> tuple[Finding, ...]:

@@ -41,6 +41,7 @@ class Example:
         answer_ids: Its tokens, stop token included.
         tags: Of the record; empty where it cannot be read any more.
         meta: Of the record; likewise.
+        tools: That the prompt declares; likewise.
     """
 
     record: str
@@ -51,6 +52,7 @@ class Example:
     answer_ids: tuple[int, ...] = ()
     tags: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
+    tools: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def question(self) -> str:
@@ -174,6 +176,7 @@ class Examples:
             answer_ids=answer,
             tags=record.tags if record else (),
             meta=record.meta if record else {},
+            tools=record.tools if record else (),
         )
 
     def _messages(self, record: Record, branch: int) -> tuple[Message, ...]:

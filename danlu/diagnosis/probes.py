@@ -36,15 +36,50 @@ def _curves() -> Probe:
     return Curves()
 
 
+def _inputs() -> Probe:
+    from danlu.diagnosis.inputs import Inputs
+
+    return Inputs()
+
+
 def _fit() -> Probe:
     from danlu.diagnosis.fit.probe import Fit
 
     return Fit()
 
 
+def _template() -> Probe:
+    from danlu.diagnosis.template import Template
+
+    return Template()
+
+
+def _forgetting() -> Probe:
+    from danlu.diagnosis.forgetting.probe import Forgetting
+
+    return Forgetting()
+
+
+def _hallucination() -> Probe:
+    from danlu.diagnosis.hallucination import Hallucination
+
+    return Hallucination()
+
+
+def _memorising() -> Probe:
+    from danlu.diagnosis.memorising import Memorising
+
+    return Memorising()
+
+
 PROBES: Sequence[Known] = (
+    Known("inputs", "stop tokens, prompts, copies in what was really taught", False, _inputs),
     Known("curves", "what the loss curves say, in all and per task type", False, _curves),
+    Known("template", "whether it is asked as it was trained, and stops", True, _template),
     Known("fit", "whether each task type is learned, and whether it generalises", True, _fit),
+    Known("memorising", "what it has by heart", True, _memorising),
+    Known("forgetting", "what it could do before and cannot now", True, _forgetting),
+    Known("hallucination", "knowledge lost in tuning, or never there", True, _hallucination),
 )
 """In the order in which they are asked: those that cost little first."""
 

@@ -60,6 +60,7 @@ class Subject:
     device: str = "auto"
     progress: Progress = _silent
     budget: Budget = field(default_factory=Budget)
+    _models: list[Local] = field(default_factory=list, init=False)
 
     @classmethod
     def open(cls, run: RunDirectory | Path | str, **options: Any) -> Subject:
@@ -135,6 +136,15 @@ class Subject:
         found.notes = self.notes
         return found
 
+    def trained_records(self) -> Iterator[Record]:
+        """Read the training records again: those that were learned, not those held out.
+
+        Raises:
+            DanluError: If their sources are gone.
+        """
+        trained = {str(one) for one in self._prepared()["train"].record_ids}
+        return (record for record in self._records("train") if record.id in trained)
+
     def measures(self, examples: Sequence[Example]) -> dict[str, Measure]:
         """Say of each task type among the examples how an answer is held against its reference."""
         return measures(examples, self.taxonomy)
@@ -148,6 +158,12 @@ class Subject:
             if tree:
                 skills |= Taxonomy.from_tree(tree, "resolved.json").skills
         return Taxonomy(skills) if skills else None
+
+    def remarks(self) -> list[str]:
+        """Return what a reader of the findings has to know of how they came about."""
+        left = self.budget.left_out
+        more = [f"{left} questions were left out: the time allowed was over."] if left else []
+        return [*self.notes, *more]
 
     def told(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
         """Write this run and its data into the commands of findings."""
@@ -184,7 +200,7 @@ class Subject:
             ModelError: If it has saved nothing yet.
         """
         source = run_model(self.run.path)
-        return self._local("tuned", self._load_tuned, _stamp(source))
+        return self.model("tuned", self._load_tuned, _stamp(source))
 
     @cached_property
     def base(self) -> Local:
@@ -196,16 +212,28 @@ class Subject:
         model = self.recipe.model
         how = [model.template, sorted(model.template_options.items()), model.rope.given()]
         stamp = f"{_stamp(resolve(model.path))} {Kept.key(how)}"
-        return self._local("base", self._load_base, stamp)
+        return self.model("base", self._load_base, stamp)
 
-    def _local(self, name: str, load: Callable[[], TransformersGenerator], stamp: str) -> Local:
+    def release(self) -> None:
+        """Give back the memory of all models; they are loaded again when they are asked."""
+        for model in self._models:
+            model.release()
+
+    def model(self, name: str, load: Callable[[], TransformersGenerator], stamp: str) -> Local:
+        """Return a model of this run that is loaded when it is asked; one is held at a time.
+
+        Args:
+            name: What it is called in reports.
+            load: Loads it.
+            stamp: Changes when what it answers does.
+        """
+
         def alone() -> TransformersGenerator:
-            for other in ("tuned", "base"):
-                if other != name and other in self.__dict__:
-                    self.__dict__[other].release()  # one model is held at a time
+            for other in self._models:
+                other.release()
             return load()
 
-        return Local(
+        made = Local(
             name,
             alone,
             stamp=stamp,
@@ -213,6 +241,8 @@ class Subject:
             budget=self.budget,
             progress=self.progress,
         )
+        self._models.append(made)
+        return made
 
     def _load_tuned(self) -> TransformersGenerator:
         from danlu.generation.load import load_generator
@@ -274,7 +304,7 @@ class Subject:
             model.tokenizer or model.path, trust_remote_code=model.trust_remote_code
         )
         add_tokens(tokenizer, model.new_tokens)
-        recipe = self._pinned_recipe()
+        recipe = self.pinned_recipe()
         made = make_data(recipe, tokenizer, chat_template(recipe, tokenizer))
         counts = Examples(
             {"train": made.train}, tokenizer, (), self.recipe.sequences, self._records
@@ -288,7 +318,8 @@ class Subject:
         parts: dict[Part, PreparedData] = {"train": made.train}
         return parts if made.eval is None else parts | {"eval": made.eval}
 
-    def _pinned_recipe(self) -> Recipe:
+    def pinned_recipe(self) -> Recipe:
+        """Return the recipe with its dataset versions named by their ids, as the run read them."""
         data = self.recipe.data
         pinned = {"train": self._pinned(data.train, 0), "eval": self._pinned(data.eval, 1)}
         return self.recipe.model_copy(update={"data": data.model_copy(update=pinned)})

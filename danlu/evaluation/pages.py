@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from danlu.evaluation.comparison import Node, Verdict
 from danlu.evaluation.differing import Differing, differing
 from danlu.evaluation.fluctuation import Finding
+from danlu.evaluation.planning import Plan, table_of
 from danlu.evaluation.schema import Evaluation
 from danlu.evaluation.show import DATA_COLUMNS, data_cells, reference_text, walk
 from danlu.runs.wording import filters
@@ -161,7 +162,27 @@ def gate_page(
         b=b,
         paths=paths,
         rows=rows,
+        names=[row.name for row in found.rows],
         codes=list(codes.items()),
+    )
+
+
+def plan_page(plan: Plan, source: str) -> str:
+    """Return the page of a plan.
+
+    Args:
+        plan: How many prompts.
+        source: Where its discordance is from, in a few words.
+    """
+    columns, rows = table_of(plan)
+    return render(
+        "plan.html",
+        title=f"{plan.drop:g} at {plan.power:.0%}",
+        plan=plan,
+        source=source,
+        columns=columns,
+        names=[cells[0] for cells, _ in rows],
+        rows=[(cells[0], cells, values) for cells, values in rows],
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from danlu.errors import EvaluationError
 from danlu.evaluation.gate import TextScores
+from danlu.evaluation.suites import load_suite
 from danlu.records import read_records
 from danlu.records.record import TEXT_ROLE, Message
 
@@ -23,9 +23,8 @@ _BREAKS = ("\n\n", "\n", "。", ". ", " ")
 
 
 def shipped_text() -> list[str]:
-    """Return the documents that come with Danlu: short, English and Chinese, of many subjects."""
-    text = (resources.files("danlu.evaluation") / "data" / "plain_text.md").read_text("utf-8")
-    return [part.strip() for part in text.split("\n\n") if part.strip()]
+    """Return the documents of the suite ``plain-text``: English and Chinese, of many subjects."""
+    return [str(item.messages[0]["content"]) for item in load_suite("plain-text").items]
 
 
 def read_text(path: str | Path) -> list[str]:

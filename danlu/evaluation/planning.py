@@ -65,11 +65,60 @@ class Plan:
     level: float
     needs: tuple[Need, ...]
 
+    def headline(self) -> str:
+        """Say in a sentence what is to be written."""
+        short = [one.task_type for one in self.needs if one.prompts is not None and one.more]
+        asked = f"a drop of {self.drop:g} with a chance of {self.power:.0%}"
+        if all(one.prompts is None for one in self.needs):
+            most = max(one.needed for one in self.needs)
+            return f"To see {asked}, a task type needs {most:,} prompts."
+        if not short:
+            return f"Every task type has prompts enough to see {asked}."
+        more = sum(one.more for one in self.needs)
+        return (
+            f"To see {asked}, {len(short)} of {len(self.needs)} task types need more prompts, "
+            f"{more:,} in all."
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON has it."""
         found = asdict(self)
         found["needs"] = [asdict(one) | {"more": one.more} for one in self.needs]
         return found
+
+
+COLUMNS = ("task type", "prompts", "discordance", "deviation", "needed", "to write", "sees now")
+
+
+def table_of(plan: Plan) -> tuple[tuple[str, ...], list[tuple[tuple[str, ...], tuple[Any, ...]]]]:
+    """Return the columns in which anything stands, and per task type its cells and their values."""
+    rows = []
+    for one in plan.needs:
+        there = one.prompts is not None
+        values = (
+            one.task_type,
+            one.prompts,
+            one.discordance,
+            one.deviation,
+            one.needed,
+            one.more if there else None,
+            (1.0 if one.sees is None else one.sees) if there else None,
+        )
+        cells = (
+            one.task_type,
+            f"{one.prompts:,}" if there else None,
+            None if one.discordance is None else f"{one.discordance:.3f}",
+            None if one.deviation is None else f"{one.deviation:.3f}",
+            f"{one.needed:,}",
+            f"{one.more:,}" if there else None,
+            ("nothing" if one.sees is None else f"{one.sees:.3f}") if there else None,
+        )
+        rows.append((cells, values))
+    kept = [k for k in range(len(COLUMNS)) if any(cells[k] is not None for cells, _ in rows)]
+    return tuple(COLUMNS[k] for k in kept), [
+        (tuple(cells[k] or "" for k in kept), tuple(values[k] for k in kept))
+        for cells, values in rows
+    ]
 
 
 def plan_from(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from danlu.errors import DanluError
 from danlu.records.capture import Feedback, Turn, Vote, encode_capture, read_capture
+from danlu.runs.sqlite_file import open_sqlite
 
 LAYOUT = 1
-BUSY_S = 60.0
 _TABLES = """
 CREATE TABLE IF NOT EXISTS turns (
     number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, body TEXT, alone INTEGER NOT NULL,
@@ -91,27 +89,12 @@ class Memory:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "memory.sqlite"
-        try:
-            self._file = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
-            self._file.execute("PRAGMA journal_mode = WAL")
-            layout = self._file.execute("PRAGMA user_version").fetchone()[0]
-            if layout not in (0, LAYOUT):
-                raise DanluError(
-                    f"this memory has layout {layout}, and this Danlu reads {LAYOUT}; use the "
-                    "Danlu that wrote it, or another folder.",
-                    where=str(self.path),
-                )
-            self._file.executescript(_TABLES)
-            self._file.execute(f"PRAGMA user_version = {LAYOUT}")
-            # It holds what people said.
-            self.path.chmod(0o600)
-        except sqlite3.Error as error:
-            raise DanluError(
-                f"this is no flywheel's memory, or it cannot be opened: {error}.",
-                where=str(self.path),
-            ) from error
+        remedy = "Use the Danlu that wrote it, or another folder."
+        what = "a flywheel's memory"
+        self._file = open_sqlite(self.path, _TABLES, LAYOUT, what=what, remedy=remedy)
+        # It holds what people said.
+        self.path.chmod(0o600)
 
     def __enter__(self) -> Self:
         return self

@@ -2,15 +2,17 @@
 
 One loop serves batches and streams. The prompts of a batch are padded on the left; what they all
 begin with (a system prompt, a template's header) is computed once and its keys and values are
-copied to every row. Rows that have ended leave the batch.
+copied to every row. Rows that have ended leave the batch, and prompts that wait take their place,
+several at a time, so that they are read together.
 
-Shapes: B rows, L tokens so far, V vocabulary.
+Shapes: B rows, F rows that join them, L tokens so far, T tokens to come, V vocabulary.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -50,6 +52,18 @@ def answering(model: Any) -> Iterator[None]:
         model.train(was_training)
 
 
+class Room(NamedTuple):
+    """How much is computed at a time.
+
+    Attributes:
+        rows: Answers.
+        tokens: Tokens, prompts and answers, whose keys and values are kept.
+    """
+
+    rows: int
+    tokens: int
+
+
 @torch.no_grad()
 def decode(
     model: Any,
@@ -57,51 +71,171 @@ def decode(
     sampling: Sampling,
     *,
     stop_ids: frozenset[int],
-    uniform_BT: Tensor,
+    uniforms_of: Callable[[list[int]], Tensor],
     budgets: Sequence[int],
+    room: Room | None = None,
 ) -> Iterator[Step]:
     """Yield the next token of every row until all have ended.
 
     Args:
         model: A causal language model, within ``answering``.
-        prompts: Token ids, none of them empty; more than one only if ``takes_batches(model)``.
+        prompts: Token ids, none of them empty; more than one at a time only if
+            ``takes_batches(model)``. They are read in this order: those of like length should be
+            neighbours, so that little is padding.
         sampling: How to choose.
         stop_ids: A row ends with one of these ...
-        uniform_BT: float64, see ``uniforms``.
+        uniforms_of: Returns float64 ``(F, T)`` for the numbers of some prompts, see ``uniforms``.
         budgets: ... or after this many tokens.
+        room: What is computed at a time; None: all.
     """
-    rows = list(range(len(prompts)))
-    # Apple's GPUs have no float64, and the drawing is done in it.
-    drawn_on = torch.device("cpu") if model.device.type == "mps" else model.device
-    uniform_BT = uniform_BT.to(drawn_on)
-    cache, mask_BL, logits_BV = _read(model, prompts)
-    for step in range(max(budgets)):
-        logits_BV = logits_BV.to(drawn_on)
-        token_B = draw(logits_BV, sampling, uniform_BT[rows, step])
+    room = room or Room(len(prompts), sys.maxsize)
+    sizes = [len(prompt) + most for prompt, most in zip(prompts, budgets, strict=True)]
+    rows = _Rows(model)
+    begun = 0
+    while True:
+        under_way = [sizes[number] for number in rows.numbers]
+        if rows.takes_more and (
+            count := joining(under_way, sizes[begun : begun + room.rows], room)
+        ):
+            fresh = list(range(begun, begun + count))
+            begun += count
+            rows.join(fresh, uniforms_of(fresh), _read(model, [prompts[one] for one in fresh]))
+        if not rows.numbers:
+            return
+        logits_BV, uniform_B = rows.next_draw()
+        token_B = draw(logits_BV, sampling, uniform_B)
         token_ids = token_B.tolist()
         logprobs = token_logprobs(logits_BV, token_B).tolist() if sampling.logprobs else []
-        yield Step(list(rows), token_ids, logprobs)
-        going = [
-            place
-            for place, (row, token_id) in enumerate(zip(rows, token_ids, strict=True))
-            if token_id not in stop_ids and step + 1 < budgets[row]
+        yield Step(list(rows.numbers), token_ids, logprobs)
+        ended = [
+            token_id in stop_ids or drawn + 1 == budgets[number]
+            for number, drawn, token_id in zip(rows.numbers, rows.drawn, token_ids, strict=True)
         ]
+        rows.advance(token_B, ended)
+
+
+def joining(under_way: Sequence[int], waiting: Sequence[int], room: Room) -> int:
+    """Return how many of the prompts that wait are read now.
+
+    None, while they would be less than a third of the answers under way: reading a few prompts
+    costs nearly as much as reading many, and the keys and values of all are copied.
+
+    Args:
+        under_way: Tokens, prompt and longest answer, of each answer under way.
+        waiting: The same of those that wait, in their order.
+        room: What is computed at a time; at least one is, however long it is.
+
+    Example:
+        >>> joining([], [50, 40, 30, 20], Room(3, 1000)), joining([], [50, 40, 30], Room(3, 100))
+        (3, 2)
+        >>> joining([50] * 8, [40] * 9, Room(10, 1000)), joining([50] * 7, [40] * 9, Room(10, 1000))
+        (0, 3)
+    """
+    longest = max(under_way, default=0)
+    count = 0
+    for tokens in waiting:
+        longest, rows = max(longest, tokens), len(under_way) + count + 1
+        if rows > max(1, room.rows) or (rows > 1 and rows * longest > room.tokens):
+            break
+        count += 1
+    worth = min(len(waiting), -(-len(under_way) // 3))
+    return count if count >= worth else 0
+
+
+class _Rows:
+    """The answers under way.
+
+    Attributes:
+        numbers: Which prompts they are of.
+        drawn: How many tokens each has.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.numbers: list[int] = []
+        self.drawn: list[int] = []
+        self._model = model
+        # Apple's GPUs have no float64, and the drawing is done in it.
+        self._drawn_on = torch.device("cpu") if model.device.type == "mps" else model.device
+        self._cache: Any = None
+        self._mask_BL = self._logits_BV = self._uniform_BT = torch.empty(0)
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether rows may join: if there are none, or their keys and values can be padded."""
+        return not self.numbers or all(type(one) is DynamicLayer for one in self._cache.layers)
+
+    def join(
+        self, numbers: list[int], uniform_FT: Tensor, read: tuple[Any, Tensor, Tensor]
+    ) -> None:
+        """Add answers whose prompts have been read: cache, mask and logits of the next token."""
+        cache, mask_FL, logits_FV = read
+        uniform_FT = uniform_FT.to(self._drawn_on)
+        if self.numbers:
+            _append(self._cache, cache)
+            width = max(self._mask_BL.shape[1], mask_FL.shape[1])
+            mask_FL = torch.cat([_wider(one, width, 1) for one in (self._mask_BL, mask_FL)])
+            logits_FV = torch.cat([self._logits_BV, logits_FV])
+            uniform_FT = torch.cat([self._uniform_BT, uniform_FT])
+        else:
+            self._cache = cache
+        self._mask_BL, self._logits_BV, self._uniform_BT = mask_FL, logits_FV, uniform_FT
+        self.numbers += numbers
+        self.drawn += [0] * len(numbers)
+
+    def next_draw(self) -> tuple[Tensor, Tensor]:
+        """Return ``(B, V)`` logits of the next tokens and ``(B,)`` the numbers that draw them."""
+        places = torch.arange(len(self.numbers), device=self._drawn_on)
+        uniform_B = self._uniform_BT[places, torch.tensor(self.drawn, device=self._drawn_on)]
+        return self._logits_BV.to(self._drawn_on), uniform_B
+
+    def advance(self, token_B: Tensor, ended: Sequence[bool]) -> None:
+        """Take in the tokens that were drawn, let rows leave, and compute the others' next."""
+        going = [place for place, over in enumerate(ended) if not over]
+        self.numbers = [self.numbers[place] for place in going]
+        self.drawn = [self.drawn[place] + 1 for place in going]
         if not going:
+            self._cache = None
             return
-        if len(going) < len(rows):
-            rows = [rows[place] for place in going]
-            keep = torch.tensor(going, device=model.device)
-            cache.batch_select_indices(keep)
-            mask_BL, token_B = mask_BL[keep], token_B[going]
-        mask_BL = torch.cat([mask_BL, mask_BL.new_ones(len(rows), 1)], 1)
-        output = model(
-            input_ids=token_B.unsqueeze(1).to(model.device),
+        if len(going) < len(ended):
+            token_B = token_B[going]
+            self._keep(going)
+        mask_BL = torch.cat([self._mask_BL, self._mask_BL.new_ones(len(going), 1)], 1)
+        output = self._model(
+            input_ids=token_B.unsqueeze(1).to(self._model.device),
             attention_mask=mask_BL,
             position_ids=mask_BL.sum(1, keepdim=True) - 1,
-            past_key_values=cache,
+            past_key_values=self._cache,
             use_cache=True,
         )
-        cache, logits_BV = output.past_key_values, output.logits[:, -1]
+        self._mask_BL, self._cache = mask_BL, output.past_key_values
+        self._logits_BV = output.logits[:, -1]
+
+    def _keep(self, places: list[int]) -> None:
+        """Keep some rows, and no padding that all of them have."""
+        keep = torch.tensor(places, device=self._model.device)
+        self._cache.batch_select_indices(keep)
+        mask_BL = self._mask_BL[keep]
+        self._uniform_BT = self._uniform_BT[places]
+        if self.takes_more and (cut := int(mask_BL.any(0).int().argmax())):
+            mask_BL = mask_BL[:, cut:]
+            for layer in self._cache.layers:
+                layer.keys, layer.values = layer.keys[:, :, cut:], layer.values[:, :, cut:]
+        self._mask_BL = mask_BL
+
+
+def _append(cache: Any, other: Any) -> None:
+    """Add a cache's rows to another; the shorter ones are padded on the left."""
+    for own, more in zip(cache.layers, other.layers, strict=True):
+        width = max(own.keys.shape[2], more.keys.shape[2])
+        own.keys = torch.cat([_wider(one, width, 2) for one in (own.keys, more.keys)])
+        own.values = torch.cat([_wider(one, width, 2) for one in (own.values, more.values)])
+
+
+def _wider(tensor: Tensor, width: int, axis: int) -> Tensor:
+    """Pad an axis with zeros at its beginning."""
+    shape = list(tensor.shape)
+    shape[axis] = width - shape[axis]
+    return torch.cat([tensor.new_zeros(shape), tensor], axis) if shape[axis] else tensor
 
 
 def shared_length(prompts: Sequence[Sequence[int]]) -> int:

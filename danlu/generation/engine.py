@@ -15,7 +15,8 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,7 +24,14 @@ from torch import Tensor
 
 from danlu.errors import DanluError
 from danlu.generation.draw import draw, uniforms
-from danlu.generation.requests import Finish, Piece, Request, StopTexts, TokenScore
+from danlu.generation.requests import (
+    EngineCounts,
+    Finish,
+    Piece,
+    Request,
+    StopTexts,
+    TokenScore,
+)
 from danlu.generation.rows import KeyValues, OneByOne, Part, SideBySide
 from danlu.generation.text import TextStream
 
@@ -52,29 +60,14 @@ class BusyError(DanluError):
     """So many requests wait already that another one is refused."""
 
 
-@dataclass
-class EngineCounts:
-    """What the engine has done since it began; read them at any time.
+@dataclass(frozen=True)
+class _Aside:
+    """Hidden states that are wanted beside the answers."""
 
-    Attributes:
-        requests: Taken on.
-        finished: By how they ended.
-        prompt_tokens: Of all prompts.
-        shared_tokens: Of those, not computed because an earlier prompt began alike.
-        answer_tokens: Drawn.
-        steps: Computed.
-        running: Answers under way.
-        waiting: Requests not begun.
-    """
-
-    requests: int = 0
-    finished: dict[str, int] = field(default_factory=dict)
-    prompt_tokens: int = 0
-    shared_tokens: int = 0
-    answer_tokens: int = 0
-    steps: int = 0
-    running: int = 0
-    waiting: int = 0
+    texts: Sequence[Sequence[int]]
+    adapter: str | None
+    each: Callable[[Tensor], Tensor]
+    future: Future[list[Tensor]]
 
 
 class Ticket:
@@ -145,6 +138,7 @@ class Engine:
         self._waiting: deque[_Row] = deque()
         self._rows: list[_Row] = []
         self._kept: OrderedDict[tuple[str | None, tuple[int, ...]], KeyValues] = OrderedDict()
+        self._asides: deque[_Aside] = deque()
         self._work = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="danlu-engine", daemon=True)
@@ -173,6 +167,33 @@ class Engine:
             self._work.notify()
         return ticket
 
+    def states(
+        self,
+        texts: Sequence[Sequence[int]],
+        adapter: str | None,
+        each: Callable[[Tensor], Tensor],
+    ) -> Future[list[Tensor]]:
+        """Compute hidden states of texts between two steps, for embeddings.
+
+        Args:
+            texts: Token ids, each at least one.
+            adapter: Whose.
+            each: Makes of a text's states ``(T, D)`` what is wanted; called in the engine's thread.
+
+        Raises:
+            BusyError: If too many wait already.
+            DanluError: If the engine is closed.
+        """
+        aside = _Aside(texts, adapter, each, Future())
+        with self._work:
+            if self._closing:
+                raise DanluError("the engine is closed and takes on nothing more.")
+            if len(self._asides) >= self.limits.waiting:
+                raise BusyError("too many requests wait already: try again later.")
+            self._asides.append(aside)
+            self._work.notify()
+        return aside.future
+
     def close(self, *, drain_s: float = 0.0) -> None:
         """End, after giving answers under way some time; what is left then is cancelled."""
         deadline = time.monotonic() + drain_s
@@ -191,11 +212,14 @@ class Engine:
     def _run(self) -> None:
         while True:
             with self._work:
-                while not (self._waiting or self._rows or self._closing):
+                while not (self._waiting or self._rows or self._asides or self._closing):
                     self._work.wait()
-                if self._closing and not (self._waiting or self._rows):
+                if self._closing and not (self._waiting or self._rows or self._asides):
                     return
                 self._admit()
+                aside = self._asides.popleft() if self._asides else None
+            if aside is not None:
+                self._do(aside)
             self._leave([row for row in self._rows if row.ticket.cancelled], "cancelled")
             for adapter in dict.fromkeys(row.request.adapter for row in self._rows):
                 try:
@@ -246,9 +270,7 @@ class Engine:
         were, and go on at the next step.
         """
         try:
-            if self._choose is not None and self._chosen != (adapter,):
-                self._choose(adapter)
-                self._chosen = (adapter,)
+            self._choose_adapter(adapter)
             return self._backend.logits([part for _, part in parts])
         except Exception as error:  # noqa: BLE001 - whatever it is, the others are to be answered
             self._kept.clear()
@@ -256,6 +278,24 @@ class Engine:
             failed = [row for row, part in parts if len(part.token_ids) == most]
             self._leave(failed, "error", f"{type(error).__name__}: {error}")
             return None
+
+    def _choose_adapter(self, adapter: str | None) -> None:
+        if self._choose is not None and self._chosen != (adapter,):
+            self._choose(adapter)
+            self._chosen = (adapter,)
+
+    def _do(self, aside: _Aside) -> None:
+        """Compute hidden states that somebody waits for."""
+        if not aside.future.set_running_or_notify_cancel():
+            return
+        try:
+            self._choose_adapter(aside.adapter)
+            with torch.inference_mode():
+                states = self._backend.states(aside.texts)
+                aside.future.set_result([aside.each(one).cpu() for one in states])
+            self.counts.prompt_tokens += sum(len(text) for text in aside.texts)
+        except Exception as error:  # noqa: BLE001 - told to whoever waits; the thread goes on
+            aside.future.set_exception(error)
 
     def _draw(self, drawing: list[tuple[_Row, int]], logits: Tensor) -> None:
         """Draw the next token of each answer; those drawn alike are drawn together."""
@@ -279,6 +319,8 @@ class Engine:
         """Add a token to an answer, and tell what is new."""
         request = row.request
         row.answer.append(token_id)
+        if request.constraint is not None:
+            request.constraint.take(token_id)
         row.counts[token_id] = row.counts.get(token_id, 0) + 1
         self.counts.answer_tokens += 1
         ended = token_id in request.stop_ids
@@ -368,6 +410,8 @@ def _changed(logits_V: Tensor, row: _Row) -> Tensor:
     """Apply what the request asks of single tokens."""
     request = row.request
     counts = row.counts if request.presence or request.frequency else {}
+    if request.constraint is not None:
+        logits_V = request.constraint.masked(logits_V)
     if not (request.bias or counts):
         return logits_V
     logits_V = logits_V.clone()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from danlu.errors import ModelError
-from danlu.generation.decode import answering, decode, takes_batches
+from danlu.generation.decode import Room, answering, decode, takes_batches
 from danlu.generation.draw import uniforms
 from danlu.generation.interface import Completion, Conversation, Sampling
 from danlu.generation.text import TextStream
@@ -140,28 +140,34 @@ class TransformersGenerator:
         if limits is not None:
             budgets = [min(pair) for pair in zip(budgets, limits, strict=True)]
         stop_ids = self.stop_ids
-        for batch in self._batches(prompts, sampling):
-            answers: list[list[int]] = [[] for _ in batch]
-            logprobs: list[list[float]] = [[] for _ in batch]
-            with answering(self.model):
-                steps = decode(
-                    self.model,
-                    [prompts[place] for place in batch],
-                    sampling,
-                    stop_ids=stop_ids,
-                    uniform_BT=_uniforms(sampling, batch, seeds),
-                    budgets=[budgets[place] for place in batch],
-                )
-                for step in steps:
-                    for row, logprob in zip(step.rows, step.logprobs, strict=False):
-                        logprobs[row].append(logprob)
-                    for row, token_id in zip(step.rows, step.token_ids, strict=True):
-                        answers[row].append(token_id)
-                        if token_id in stop_ids or len(answers[row]) == budgets[batch[row]]:
-                            yield (
-                                batch[row],
-                                self._completion(answers[row], logprobs[row], sampling),
-                            )
+        order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
+        answers: list[list[int]] = [[] for _ in order]
+        logprobs: list[list[float]] = [[] for _ in order]
+        with answering(self.model):
+            steps = decode(
+                self.model,
+                [prompts[place] for place in order],
+                sampling,
+                stop_ids=stop_ids,
+                uniforms_of=lambda rows: _uniforms(sampling, [order[row] for row in rows], seeds),
+                budgets=[budgets[place] for place in order],
+                room=self.room,
+            )
+            for step in steps:
+                for row, logprob in zip(step.rows, step.logprobs, strict=False):
+                    logprobs[row].append(logprob)
+                for row, token_id in zip(step.rows, step.token_ids, strict=True):
+                    answers[row].append(token_id)
+                    if token_id in stop_ids or len(answers[row]) == budgets[order[row]]:
+                        yield (
+                            order[row],
+                            self._completion(answers[row], logprobs[row], sampling),
+                        )
+
+    @property
+    def room(self) -> Room:
+        """How many answers, and how many tokens, are computed at a time."""
+        return Room(self.batch_rows if takes_batches(self.model) else 1, self.batch_tokens)
 
     def _completion(
         self, answer: list[int], logprobs: list[float], sampling: Sampling
@@ -193,7 +199,7 @@ class TransformersGenerator:
                 [prompt],
                 sampling,
                 stop_ids=stop_ids,
-                uniform_BT=uniforms(sampling.seed, [0], sampling.max_new_tokens),
+                uniforms_of=lambda rows: uniforms(sampling.seed, rows, sampling.max_new_tokens),
                 budgets=[budget],
             ):
                 if step.token_ids[0] not in stop_ids and (piece := text.push(step.token_ids[0])):
@@ -220,21 +226,6 @@ class TransformersGenerator:
                 f"{self.context_tokens}: shorten it, or begin a new conversation."
             )
         return min(sampling.max_new_tokens, room)
-
-    def _batches(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
-        """Cut the prompts into batches of like length, so that little is padding."""
-        order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
-        most_rows = self.batch_rows if takes_batches(self.model) else 1
-        batches: list[list[int]] = []
-        room = 0
-        for place in order:
-            if not batches or room < 1:
-                batches.append([])
-                longest = len(prompts[place]) + sampling.max_new_tokens
-                room = max(1, min(most_rows, self.batch_tokens // longest))
-            batches[-1].append(place)
-            room -= 1
-        return batches
 
 
 def _uniforms(sampling: Sampling, batch: Sequence[int], seeds: Sequence[int] | None) -> Tensor:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from danlu.errors import DanluError
 from danlu.generation.interface import Sampling
+
+if TYPE_CHECKING:
+    from danlu.generation.constrain import Constraint
 
 Finish = Literal["stop", "length", "cancelled", "error"]
 """Why an answer ended: at a stop token or text, at its limit, because nobody wants it any more, or
@@ -64,6 +67,7 @@ class Request:
         bias: Added to the logits of single tokens.
         presence: Subtracted from the logits of tokens that have come, once.
         frequency: Subtracted from the logits of tokens that have come, each time.
+        constraint: The form that the answer is held to, at its beginning; None if it is free.
 
     Raises:
         DanluError: If the prompt is empty or a stop text is.
@@ -79,6 +83,7 @@ class Request:
     bias: Mapping[int, float] = field(default_factory=dict)
     presence: float = 0.0
     frequency: float = 0.0
+    constraint: Constraint | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt:
@@ -123,3 +128,28 @@ class StopTexts:
         """Return what was held back, when no more comes."""
         held, self._held = self._held, ""
         return "" if self.found else held
+
+
+@dataclass
+class EngineCounts:
+    """What the engine has done since it began; read them at any time.
+
+    Attributes:
+        requests: Taken on.
+        finished: By how they ended.
+        prompt_tokens: Of all prompts.
+        shared_tokens: Of those, not computed because an earlier prompt began alike.
+        answer_tokens: Drawn.
+        steps: Computed.
+        running: Answers under way.
+        waiting: Requests not begun.
+    """
+
+    requests: int = 0
+    finished: dict[str, int] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    shared_tokens: int = 0
+    answer_tokens: int = 0
+    steps: int = 0
+    running: int = 0
+    waiting: int = 0

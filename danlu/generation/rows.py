@@ -103,6 +103,17 @@ def next_logits(model: Any, parts: Sequence[Part]) -> Tensor:
         ``(len(parts), V)``: the logits behind the last token of each part.
     """
     base = unwrapped(model)
+    states_TD = _token_states(base, parts)
+    counts = [len(part.token_ids) for part in parts]
+    last = torch.tensor(counts, device=base.device).cumsum(0) - 1
+    logits = OutputHead.of(base).frozen_logits(states_TD[last])
+    for part, count in zip(parts, counts, strict=True):
+        part.keys.length += count
+    return logits
+
+
+def _token_states(base: Any, parts: Sequence[Part]) -> Tensor:
+    """Compute the last hidden states of all tokens of a step, ``(T, D)``."""
     device = base.device
     ids = torch.tensor([[i for part in parts for i in part.token_ids]], device=device)
     begins = [part.keys.length for part in parts]
@@ -110,14 +121,10 @@ def next_logits(model: Any, parts: Sequence[Part]) -> Tensor:
     positions = torch.cat(
         [torch.arange(at, at + n) for at, n in zip(begins, counts, strict=True)]
     ).to(device)
-    states_TD = base.get_decoder()(
+    states_TD: Tensor = base.get_decoder()(
         input_ids=ids, position_ids=positions[None], use_cache=False, rows=tuple(parts)
     ).last_hidden_state[0]
-    last = torch.tensor(counts, device=device).cumsum(0) - 1
-    logits = OutputHead.of(base).frozen_logits(states_TD[last])
-    for part, count in zip(parts, counts, strict=True):
-        part.keys.length += count
-    return logits
+    return states_TD
 
 
 class SideBySide:
@@ -139,6 +146,12 @@ class SideBySide:
     def logits(self, parts: Sequence[Part]) -> Tensor:
         """Compute one step; see ``next_logits``."""
         return next_logits(self.model, parts)
+
+    def states(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Compute the last hidden states of whole texts, ``(T, D)`` each."""
+        parts = [Part(text, KeyValues()) for text in texts]
+        states_TD = _token_states(unwrapped(self.model), parts)
+        return list(states_TD.split([len(text) for text in texts]))
 
 
 class CachedKeys(KeyValues):
@@ -180,6 +193,16 @@ class OneByOne:
             part.keys.length += len(part.token_ids)
             found.append(output.logits[0, -1].float())
         return torch.stack(found)
+
+    def states(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Compute the last hidden states of whole texts, ``(T, D)`` each."""
+        base = unwrapped(self.model)
+        return [
+            base.get_decoder()(
+                input_ids=torch.tensor([list(text)], device=base.device), use_cache=False
+            ).last_hidden_state[0]
+            for text in texts
+        ]
 
 
 def rows_attention(

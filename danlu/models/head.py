@@ -156,6 +156,22 @@ class OutputHead:
         ]
         return torch.cat(parts) if parts else hidden_SD.new_zeros(0)
 
+    @torch.no_grad()
+    def judged(self, hidden_SD: Tensor, target_S: Tensor) -> tuple[Tensor, Tensor]:
+        """Say how likely targets are; for use where autograd does not look.
+
+        Returns:
+            ``(S,)`` float32 log-probabilities, and ``(S,)`` whether each is the likeliest token.
+        """
+        rows = _chunk_rows(self.module.get_parameter("weight").shape[0] if self.is_plain else 2**17)
+        logprobs, likeliest = [], []
+        for hidden_CD, target_C in zip(hidden_SD.split(rows), target_S.split(rows), strict=True):
+            logits_CV = self.frozen_logits(hidden_CD)
+            own_C = logits_CV.gather(1, target_C.unsqueeze(1)).squeeze(1)
+            logprobs.append(own_C - logits_CV.logsumexp(-1))
+            likeliest.append(logits_CV.argmax(-1) == target_C)
+        return torch.cat(logprobs), torch.cat(likeliest)
+
     def _chunk_logprobs(self, hidden_CD: Tensor, target_C: Tensor) -> Tensor:
         return -functional.cross_entropy(self.logits(hidden_CD), target_C, reduction="none")
 

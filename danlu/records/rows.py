@@ -35,6 +35,7 @@ class RowReader:
         self.source = source
         self.seen_columns: set[str] = set()
         self._chosen = chosen
+        self._called = called(file.name)
         self._mapped = frozenset(source.columns.values())
         self._task_type = source.task_type or f"{UNLABELLED}/{file.stem}"
         self._by_columns: dict[tuple[str, ...], Format] = {}
@@ -119,7 +120,7 @@ class RowReader:
             parts.tools,
             parts.responses,
             tags,
-            called(self.file.name) if parts.source is None else parts.source,
+            self._called if parts.source is None else parts.source,
             meta,
         )
 

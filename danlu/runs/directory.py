@@ -45,6 +45,7 @@ CONTENTS = (
     "prepared",
     "trackers",
     "diagnosis",
+    "alerts.jsonl",
     "report.html",
     "loss.png",
 )

@@ -146,6 +146,17 @@ class Lock:
             self._file.close()
             self._file = None
 
+    @property
+    def descriptor(self) -> int:
+        """The open file, for a child process that shall go on holding the lock.
+
+        Raises:
+            ValueError: If the lock is not held here.
+        """
+        if self._file is None:
+            raise ValueError("the lock is not held")
+        return self._file.fileno()
+
     def is_held(self) -> bool:
         """Say whether any process, this one included, holds the lock."""
         if not self.path.exists():

@@ -1,6 +1,7 @@
 """What a diagnosis leaves in a run directory: ``diagnosis/<probe>.json``, one file per probe.
 
-A probe that runs again replaces its own file and no other. Report and studio read the same rows.
+A probe that runs again replaces its own file and no other. What was told while the run went on
+is in ``alerts.jsonl``. Report and studio read the same rows.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from danlu.runs import files
 from danlu.runs.schema import Row, Text
 
 FOLDER = "diagnosis"
+ALERTS = "alerts.jsonl"
 
 Severity = Literal["serious", "warning", "note"]
 """``serious``: the run is not to be used as it is; ``warning``: it could be better, or the next
@@ -102,6 +104,46 @@ class ProbeReport(Row):
     skipped: Text | None = None
     figures: dict[str, JsonValue] = Field(default_factory=dict)
     command: Text | None = None
+
+
+class Alert(Row):
+    """A finding that was told while the run went on; a line of ``alerts.jsonl``.
+
+    Attributes:
+        step: The last step that was known then.
+        finding: What was told.
+    """
+
+    step: int = Field(ge=0)
+    finding: Finding
+
+
+def append_alert(run: Path, alert: Alert) -> None:
+    """Keep an alert, so that pages can show it."""
+    with (run / ALERTS).open("a", encoding="utf-8", newline="\n") as file:
+        file.write(alert.to_json() + "\n")
+
+
+def read_alerts(run: Path) -> list[Alert]:
+    """Return what was told while a run went on, in order; a line that a kill tore is passed over.
+
+    Raises:
+        RunError: If any other line is broken.
+    """
+    return list(files.read_rows(Alert, run / ALERTS))
+
+
+def forget_alerts_after(run: Path, step: int) -> list[Alert]:
+    """Remove alerts of later steps, which a resumed run goes through again; return the others.
+
+    Raises:
+        RunError: If a line is broken.
+    """
+    alerts = read_alerts(run)
+    kept = [alert for alert in alerts if alert.step <= step]
+    if (run / ALERTS).exists():
+        files.write_rows(run / ALERTS, kept)
+    return kept
 
 
 def write_probe(run: Path, report: ProbeReport) -> Path:

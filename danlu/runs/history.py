@@ -141,10 +141,11 @@ class History:
         """
         history = cls()
         for row in rows:
-            history._add(row)
+            history.add(row)
         return history
 
-    def _add(self, row: MetricsRow) -> None:
+    def add(self, row: MetricsRow) -> None:
+        """Append a row."""
         self.step = max(self.step, row.step)
         self.epoch = max(self.epoch, row.epoch)
         self.elapsed_s = max(self.elapsed_s, row.elapsed_s)

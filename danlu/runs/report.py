@@ -23,6 +23,7 @@ from danlu.runs.curves import (
 )
 from danlu.runs.directory import RunDirectory
 from danlu.runs.figures import PERPLEXITY, Figures, Span, Spans, figures, perplexity
+from danlu.runs.found import found_in
 from danlu.runs.history import Column, History, Numbers
 from danlu.runs.page import (
     banner,
@@ -85,6 +86,7 @@ def render(run: RunDirectory, history: History, found: Figures) -> str:
     resolved, summary, samples = run.resolved(), run.summary(), run.samples()
     objective = resolved.objective if resolved else "nll"
     scores = histograms(run.scores())
+    faults = found_in(run.path)
     script = _asset("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.from_string(_asset("report.html")).render(
@@ -102,13 +104,14 @@ def render(run: RunDirectory, history: History, found: Figures) -> str:
         loss_note=LOSS_NOTES.get(objective, ""),
         checks=before_after(summary.more) if summary else [],
         figures=found,
+        faults=faults,
         drops=drop_counts(run.dropped(), run.rejected()),
         samples=sample_views(samples[:MAX_SAMPLES]),
         sample_count=len(samples),
         settings=setting_views(resolved.recipe) if resolved else [],
         resolved=resolved,
         commands=commands(run),
-        charts=chart_data(history, found, resolved, scores),
+        charts={**chart_data(history, found, resolved, scores), "marks": faults.marks},
         style=_asset("report.css"),
         script=script,
         script_digest=digest,

@@ -35,11 +35,13 @@ class Verified:
         prompt: The last message of it.
         how: What was compared.
         difference: In words; empty if there is none.
+        tools: Whether the prompt shows tools.
     """
 
     prompt: str
     how: How
     difference: str
+    tools: bool = False
 
 
 class _Endpoint:
@@ -151,11 +153,11 @@ def _verified(endpoint: _Endpoint, golden: Golden, tokenizer: PreTrainedTokenize
     tokens = endpoint.tokens(golden)
     if tokens is not None:
         found = next(differences(tokenizer, golden, None, tokens), "")
-        return Verified(asked, "tokens", found)
+        return Verified(asked, "tokens", found, bool(golden.tools))
     count, expected = endpoint.prompt_tokens(golden), len(golden.token_ids)
     difference = ""
     if count != expected:
         difference = (
             f"the prompt for {asked!r} has {count} tokens there, and {expected} in training."
         )
-    return Verified(asked, "count", difference)
+    return Verified(asked, "count", difference, bool(golden.tools))

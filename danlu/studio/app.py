@@ -13,10 +13,12 @@ from starlette.exceptions import HTTPException
 from danlu.errors import DanluError, RunError
 from danlu.studio import frame
 from danlu.studio.guard import Guard
+from danlu.studio.jobs import routes as jobs
 from danlu.studio.pages import PAGES
 from danlu.studio.rendering import page
 from danlu.studio.sessions import Sessions
 from danlu.studio.settings import StudioSettings
+from danlu.studio.shared import Shared
 from danlu.studio.workspace import Workspace
 
 ASSETS = Path(str(resources.files("danlu.studio") / "assets"))
@@ -33,12 +35,14 @@ def make_app(settings: StudioSettings, sessions: Sessions, port: int | None = No
     """
     app = FastAPI(title="Danlu", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.workspace = Workspace(settings.workspace, settings.runs)
+    app.state.shared = Shared(app.state.workspace)
     app.state.settings = settings
     app.state.sessions = sessions
     app.state.port = port
     app.state.closing = False
     app.add_api_route("/assets/{name}", _asset, methods=["GET"])
     app.include_router(frame.router)
+    app.include_router(jobs.router)
     for one in PAGES:
         app.include_router(one.router)
     app.add_exception_handler(DanluError, _mistake)  # type: ignore[arg-type]

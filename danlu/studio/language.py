@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
@@ -9,6 +10,18 @@ from typing import Any, Literal
 import yaml
 
 Language = Literal["en", "zh"]
+_KINDS = (
+    ("whole number", "整数"),
+    ("number", "数"),
+    ("list of ", "列表："),
+    ("text", "文本"),
+    ("mapping", "映射"),
+    ("sources", "来源"),
+    (" or ", " 或 "),
+    (" and ", " 且 "),
+    ("practitioners' reports", "从业者报告"),
+    (" usual", " 为常用"),
+)
 LANGUAGES: dict[Language, tuple[str, str]] = {"en": ("en", "English"), "zh": ("zh-Hans", "中文")}
 """By code: the tag of the page, and the language's own name."""
 
@@ -26,6 +39,16 @@ def catalogue(language: Language) -> dict[str, str]:
     words: dict[str, str] = {}
     _flatten(yaml.load(text, loader), "", words)
     return words
+
+
+@cache
+def _settings(language: Language) -> dict[str, str]:
+    """Return what settings do, by path; of English nothing, which the recipe itself has."""
+    if language == "en":
+        return {}
+    path = resources.files("danlu.studio") / "languages" / f"settings.{language}.yaml"
+    found: dict[str, str] = yaml.safe_load(path.read_text("utf-8"))
+    return found
 
 
 def _flatten(tree: dict[str, Any], prefix: str, words: dict[str, str]) -> None:
@@ -56,9 +79,48 @@ class Words:
         text = catalogue(self.language)[key]
         return text.format(**values) if values else text
 
-    def has(self, key: str) -> bool:
-        """Whether there are words for a key."""
-        return key in catalogue(self.language)
+    def duration(self, seconds: float | None) -> str:
+        """Say a duration as a person would.
+
+        Example:
+            >>> [Words("zh").duration(seconds) for seconds in (0.4, 59, 150, 7800)]
+            ['不到 1 秒', '59 秒', '2 分 30 秒', '2 小时 10 分']
+        """
+        words = self
+        if seconds is None:
+            return "–"
+        if seconds < 1:
+            return words("time.under")
+        minutes, rest = divmod(round(seconds), 60)
+        if not minutes:
+            return words("time.s", s=rest)
+        hours, left = divmod(minutes, 60)
+        if hours:
+            return words("time.h", h=hours, min=left)
+        return words("time.min", min=minutes, s=rest)
+
+    def meaning(self, path: str, english: str) -> str:
+        """Say what a setting does; Danlu itself says it in English.
+
+        Args:
+            path: The setting's; of a data source ``data.train[0].limit`` or ``data.train[].limit``.
+            english: What it is told there.
+        """
+        plain = re.sub(r"^data\.(train|eval)\[\d*\]", "data.train[]", path)
+        return _settings(self.language).get(plain, english)
+
+    def kind(self, english: str) -> str:
+        """Say what a setting takes: ``number > 0 or null``.
+
+        Example:
+            >>> Words("zh").kind("whole number > 0 or null"), Words("zh").kind("list of text")
+            ('整数 > 0 或 null', '列表：文本')
+        """
+        if self.language == "en":
+            return english
+        for one, other in _KINDS:
+            english = english.replace(one, other)
+        return english
 
     def under(self, prefix: str) -> dict[str, str]:
         """Return the words whose keys begin so, without that beginning."""

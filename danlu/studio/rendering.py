@@ -44,6 +44,10 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
     session = getattr(request.state, "session", None)
     shared = {
         "t": words,
+        "duration": words.duration,
+        "meaning": words.meaning,
+        "kind": words.kind,
+        "setting": lambda setting: words.meaning(setting.path, setting.meaning),
         "language": words.language,
         "languages": LANGUAGES,
         "theme": theme if theme in THEMES else "system",
@@ -53,6 +57,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         "page": page_of(request.url.path),
         "pages": PAGES,
         "path": request.url.path,
+        "locked": request.app.state.sessions.asks_password,
         "workspace": request.app.state.workspace,
     }
     text = environment().get_template(template).render({**shared, **values})

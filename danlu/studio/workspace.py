@@ -56,3 +56,11 @@ class Workspace:
         if not run.path.resolve().is_relative_to(base) or not run.is_run():
             raise RunError("there is no such run.", where=name)
         return run
+
+    def has_run(self, name: str) -> bool:
+        """Whether there is such a run."""
+        try:
+            self.run(name)
+        except RunError:
+            return False
+        return True

@@ -27,14 +27,13 @@ from danlu.generation.local import TransformersGenerator
 from danlu.models.encoders import is_encoder
 from danlu.models.forest_support import use_forest_attention
 from danlu.models.fused import fuse_layers
-from danlu.models.head import OutputHead
 from danlu.models.load import load_config, load_model, load_tokenizer, pick_device, pick_dtype
 from danlu.records import Record
 from danlu.sequences import ChatTemplate, encode_prompt, prepare, turns
 from danlu.sequences.branch import Branch
 from danlu.sequences.forest import Pack
 from danlu.training.loss_cache import Loss, LossCache, loss_key
-from danlu.training.scoring import Packing, token_states
+from danlu.training.scoring import Packing, completion_sums
 from danlu.training.setup import PACK_TOKENS_CPU, PACK_TOKENS_GPU
 
 if TYPE_CHECKING:
@@ -198,19 +197,7 @@ class Judge:
             yield pack.members.tolist(), found
 
     def _pack(self, pack: Pack) -> list[Loss]:
-        states_TD = token_states(self.model, pack)
-        predictor, target, branch = (
-            torch.from_numpy(array).to(states_TD.device)
-            for array in (pack.predictor, pack.target, pack.branch)
-        )
-        logprobs_S = OutputHead.of(self.model).logprobs(states_TD[predictor], target)
-        count = len(pack.members)
-        nats_A = torch.zeros(count, dtype=torch.float64)
-        nats_A.index_add_(0, branch.cpu(), -logprobs_S.double().cpu())
-        tokens = np.bincount(pack.branch, minlength=count)
-        return [
-            Loss(nats, int(number)) for nats, number in zip(nats_A.tolist(), tokens, strict=True)
-        ]
+        return [Loss(-one.logprob, one.tokens) for one in completion_sums(self.model, pack)]
 
 
 def likelihoods(

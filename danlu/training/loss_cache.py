@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -11,11 +10,10 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from danlu.errors import DanluError
+from danlu.runs.sqlite_file import open_sqlite
 from danlu.sequences.branch import Branch
 
 LAYOUT = 1
-BUSY_S = 60.0
 KEYS_AT_A_TIME = 500
 _TABLE = """
 CREATE TABLE IF NOT EXISTS losses (
@@ -47,25 +45,8 @@ class LossCache:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._file = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-            self._file.execute("PRAGMA journal_mode = WAL")
-            layout = self._file.execute("PRAGMA user_version").fetchone()[0]
-            if layout not in (0, LAYOUT):
-                raise DanluError(
-                    f"these losses have layout {layout}, and this Danlu reads {LAYOUT}. Remove the "
-                    "file: they are computed anew.",
-                    where=str(path),
-                )
-            self._file.execute(_TABLE)
-            self._file.execute(f"PRAGMA user_version = {LAYOUT}")
-        except sqlite3.Error as error:
-            raise DanluError(
-                f"the losses computed before cannot be read ({error}). Remove the file: they are "
-                "computed anew.",
-                where=str(path),
-            ) from error
+        remedy = "Remove the file: the losses are computed anew."
+        self._file = open_sqlite(path, _TABLE, LAYOUT, what="a cache of losses", remedy=remedy)
 
     def __enter__(self) -> Self:
         return self

@@ -177,7 +177,7 @@ class Sampler:
                     [prompts[index].input_ids.tolist() for index in batch],
                     sampling,
                     stop_ids=self.stop_ids,
-                    uniform_BT=uniforms(seed, rows, sampling.max_new_tokens),
+                    uniforms_of=uniforms(seed, rows, sampling.max_new_tokens).__getitem__,
                     budgets=[budgets[index] for index in batch],
                 ):
                     for row, token_id in zip(step.rows, step.token_ids, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ from danlu.training.devices import (
     with_whole_layers,
 )
 from danlu.training.gathering import make_whole
-from danlu.training.loop import Loop, run_loop
+from danlu.training.loop import Loop, Watcher, run_loop
 from danlu.training.memory import peak_bytes
 from danlu.training.notes import Notes
 from danlu.training.optimizer import begin_moments
@@ -52,6 +53,9 @@ from danlu.training.setup import Setup, set_up
 from danlu.training.stopping import stop_asked
 from danlu.training.teacher import must_name_teacher
 from danlu.training.trackers import check_trackers, start_trackers
+
+Observer = Callable[[RunDirectory, Callable[[str], None]], Watcher]
+"""Given the run and a way to tell the user a line; training itself does not judge its curves."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ def train(
     overwrite: bool = False,
     progress: bool = True,
     recipe_text: str | None = None,
+    observer: Observer | None = None,
 ) -> Run:
     """Train as the recipe says and write the run directory.
 
@@ -83,6 +88,7 @@ def train(
         overwrite: Remove an earlier run of the same name first.
         progress: Show a bar and notes on stderr.
         recipe_text: The recipe as it was written, to be kept; made from ``recipe`` if missing.
+        observer: Makes whoever is to see each row of metrics, and may say something of it.
 
     Returns:
         The run; its summary is None if it was interrupted (Ctrl-C, SIGTERM) at a step's end.
@@ -111,7 +117,7 @@ def train(
             run.write_recipe(recipe_text or as_text(recipe))
         accelerator.wait_for_everyone()
         run = run if accelerator.is_main_process else RunDirectory(path)
-        return _train(recipe, accelerator, run, notes)
+        return _train(recipe, accelerator, run, notes, observer)
 
 
 def _never_began(path: Path) -> bool:
@@ -121,7 +127,13 @@ def _never_began(path: Path) -> bool:
     return run.is_run() and run.state() in ("failed", "interrupted") and not began
 
 
-def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: Notes) -> Run:
+def _train(
+    recipe: Recipe,
+    accelerator: Accelerator,
+    run: RunDirectory,
+    notes: Notes,
+    observer: Observer | None,
+) -> Run:
     """Do the work between the opening and the closing of the run directory."""
     ready = set_up(recipe, accelerator, run, notes)
     samples = _samples_before(ready)
@@ -132,6 +144,8 @@ def _train(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
         run.write_resolved(_resolved(ready, loop))
         data = ready.data
         run.write_dropped(_dropped(data.train) + (_dropped(data.eval) if data.eval else []))
+        if observer is not None:
+            loop.watchers.append(observer(run, notes.say))
     accelerator.wait_for_everyone()
     if not _run(loop, notes, ready.practice):
         if accelerator.is_main_process:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -268,6 +268,45 @@ def token_states(model: PreTrainedModel, pack: Pack, context: ContextGroup | Non
             input_ids=input_ids, attention_mask=mask.long(), use_cache=False
         ).last_hidden_state.flatten(0, 1)
     return states
+
+
+class CompletionSum(NamedTuple):
+    """What a model gives the predicted tokens of one branch.
+
+    Attributes:
+        logprob: Sum of their log-probabilities, in nats.
+        tokens: How many they are.
+        greedy: Whether each of them is the likeliest there.
+    """
+
+    logprob: float
+    tokens: int
+    greedy: bool
+
+
+@torch.no_grad()
+def completion_sums(model: PreTrainedModel, pack: Pack) -> list[CompletionSum]:
+    """Run a decoder over a pack, and sum up what each of its branches gets.
+
+    Args:
+        model: As for ``token_states``.
+        pack: Whose predictions count alike, whatever their weight is.
+
+    Returns:
+        One for each of the pack's members, in their order; sums are made in float64.
+    """
+    states_TD = token_states(model, pack)
+    predictor, target = (
+        torch.from_numpy(array).to(states_TD.device) for array in (pack.predictor, pack.target)
+    )
+    logprob_S, likeliest_S = OutputHead.of(model).judged(states_TD[predictor], target)
+    branch_S, count = torch.from_numpy(pack.branch), len(pack.members)
+    total_A = torch.zeros(count, dtype=torch.float64)
+    total_A.index_add_(0, branch_S, logprob_S.double().cpu())
+    tokens_A = torch.bincount(branch_S, minlength=count)
+    greedy_A = torch.bincount(branch_S[likeliest_S.cpu()], minlength=count) == tokens_A
+    rows = zip(total_A.tolist(), tokens_A.tolist(), greedy_A.tolist(), strict=True)
+    return [CompletionSum(*row) for row in rows]
 
 
 def _laid_out(

@@ -169,7 +169,8 @@ def set_up(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
             "processes compute forests together, and this model is computed as rows: set 1.",
             where="devices.context_parallel",
         )
-    channels = len(data.train.channels)
+    # Held-out records may be of task types that are not trained, each part with its own numbers.
+    channels = max(len(part.channels) for part in (data.train, data.eval) if part is not None)
     scoring = ScoringModel(model, objective, channels, readout, teacher, context)
     practice = None
     if objective.reads == "prompts":

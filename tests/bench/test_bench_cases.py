@@ -21,6 +21,7 @@ from bench.cases import (
     CASES,
     CHECK,
     DEFAULT_PEER,
+    GATEWAY,
     NEAR,
     NOVELTY,
     OPTIONS,
@@ -30,6 +31,7 @@ from bench.cases import (
     ROWS,
     SERVING,
     STATISTICS,
+    STREAM,
     PeerSetting,
 )
 from bench.child import Job
@@ -92,7 +94,7 @@ def test_cases_hold_what_was_asked_for() -> None:
         "reward-lists": (2.5, None, None, "lora"),
         "grpo-update": (2.5, None, None, "lora"),
     }
-    known = PREPARE, NOVELTY, NEAR, CHECK, STATISTICS, ANSWERING, OPTIONS, SERVING
+    known = PREPARE, NOVELTY, NEAR, CHECK, STREAM, STATISTICS, ANSWERING, OPTIONS, SERVING, GATEWAY
     assert (*known, *goals) == NAMES
     assert ANSWERING_GOAL == OPTIONS_GOAL == 3.0
     for case in CASES:

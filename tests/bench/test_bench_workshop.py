@@ -18,6 +18,8 @@ from bench.cases import (
     NEAR_SECONDS,
     NOVELTY_RECORDS,
     NOVELTY_SECONDS,
+    STREAM_BYTES,
+    STREAM_RECORDS,
 )
 from bench.conversations import originals, varied_conversations, write_conversations
 from bench.table import rows, speeds
@@ -36,6 +38,7 @@ def test_goals() -> None:
     assert (NOVELTY_RECORDS, NOVELTY_SECONDS) == (50_000, 10)
     assert (NEAR_RECORDS, NEAR_SECONDS) == (100_000, 5)
     assert (CHECK_RECORDS, CHECK_SECONDS, CHECK_BYTES) == (100_000, 60, 2e9)
+    assert (STREAM_RECORDS, STREAM_BYTES) == (1_000_000, 0.5e9)
 
 
 def test_varied_instructions_are_the_same_for_a_seed() -> None:
@@ -117,6 +120,20 @@ def test_checks_are_measured_as_a_user_gives_them(monkeypatch: pytest.MonkeyPatc
     assert result.details["records"] == 60
     assert [row[-1] for row in rows([result])] == ["met", "met"]
     assert speeds(result) == "import-check: Danlu 15.00 records/s; peak 0.00 GB"
+
+
+def test_an_import_of_very_many_is_held_against_a_tenth(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = iter([(0.5, 100_000_000), (4.0, 190_000_000)])
+
+    def run(arguments: list[str]) -> tuple[float, int]:
+        assert main.run(arguments) == 0
+        return next(held)
+
+    monkeypatch.setattr(checking, "run_measured", run)
+    result = checking.measure_stream(lambda text: None, 100)
+    assert (result.danlu, result.peak_bytes) == (25.0, 190_000_000)
+    assert result.details["bytes_held_for_each_record"] == 1e6
+    assert [row[-2:] for row in rows([result])] == [("at most 0.50", "met")]
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="asks /proc")

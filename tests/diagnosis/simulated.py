@@ -3,6 +3,8 @@
 Each record has a difficulty of its own and is learned a little when it is seen; a batch is the mean
 over the tokens of its records. So a small batch is noisy, the noise has a heavy tail, short answers
 are noisier than long ones, and an epoch's mean is over the same records.
+
+``tools/curve_alarms.py`` measures on them the rates that ``docs/diagnosis.md`` states.
 """
 
 from __future__ import annotations
@@ -80,7 +82,7 @@ class Fault:
 
 
 def clean_shape(seed: int) -> Shape:
-    """Draw the shape of a sound run: from a dozen steps to many hundreds, of one type or several."""
+    """Draw the shape of a sound run: a dozen steps to many hundreds, of one type or several."""
     rng = np.random.default_rng([seed, 1])
     kinds = int(rng.integers(1, 7))
     records = rng.integers(12, 400, kinds)
@@ -215,3 +217,16 @@ def _held_out(shape: Shape, step: int, done: float, fault: Fault) -> MetricsRow:
         supervised_tokens=int(weights.sum()),
         channels=channels,
     )
+
+
+FAULTS = {
+    "offset": (Fault(offset=6.0), "initial-loss-high"),
+    "rises": (Fault(rises=0.5), "loss-rises"),
+    "jumps": (Fault(jumps=1.5), "loss-rises"),
+    "constant": (Fault(constant=1.0), "hardly-learns"),
+    "swings": (Fault(swings=0.3), "oscillates"),
+    "overfits": (Fault(overfits=1.0), "overfits"),
+    "spike": (Fault(spike=15.0), "gradient-spikes"),
+    "type_rises": (Fault(type_rises=0.4), "interference"),
+}
+"""Each fault with the finding that names it."""

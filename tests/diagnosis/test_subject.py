@@ -136,6 +136,7 @@ def test_the_budget_ends_the_asking(tiny_run):
     subject = Subject.open(tiny_run, budget=Budget(tokens=0))
     asks = [e.ask for e in subject.examples.draw("train")]
     assert subject.tuned.answer(asks, greedy(3)) == [None] * len(asks)
+    assert subject.remarks() == [f"{len(asks)} questions were left out: the time allowed was over."]
     assert not Budget(seconds=0).is_spent  # the clock starts at the first question
     begun = Budget(seconds=0)
     begun.begin()

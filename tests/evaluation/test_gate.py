@@ -228,6 +228,7 @@ def test_the_gate_asks_all_three(
     assert out.splitlines()[-1] == "FAIL: the loss exceeds its margin in text.jsonl."
     page = Path("g.html").read_text("utf-8")
     assert page.count('class="leaf"') == 4
+    assert page.count("<option") == 5
     assert "general: general" in page
     assert "exit 3" in page
     assert run([*given, "--json", "--text-margin", "0.5"]) == 0
@@ -248,9 +249,17 @@ def test_plain_text_needs_a_model_of_this_machine(
 
 
 def test_the_plan_is_printed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["plan-suite", "--drop", "0.03", "--from", "old", "unsure"]) == 0
+    given = ["plan-suite", "--drop", "0.03", "--from", "old", "unsure"]
+    assert run([*given, "--html", "p.html"]) == 0
     out = capsys.readouterr().out
     assert out.split()[:6] == ["task", "type", "prompts", "discordance", "needed", "to"]
+    assert out.splitlines()[-1].startswith(
+        "To see a drop of 0.03 with a chance of 80%, 2 of 2 task"
+    )
+    page = Path("p.html").read_text("utf-8")
+    assert page.count('class="leaf"') == 2
+    assert page.count("<option") == 3  # all, and each task type
+    assert "old and unsure" in page
     assert run(["plan-suite", "--drop", "0.03", "--discordance", "0.15", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["needs"][0]["needed"] == 1372
     assert run(["plan-suite", "--drop", "0.03"]) == 2

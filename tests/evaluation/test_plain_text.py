@@ -18,17 +18,29 @@ from danlu.evaluation.plain_text import (
     score_text,
     shipped_text,
 )
+from danlu.evaluation.schema import Item
+from danlu.evaluation.suites import load_suite
 from danlu.generation.local import TransformersGenerator
 from danlu.sequences.template import ChatTemplate
 from tests.tiny_models import tiny_llama
 
 
+def texts_of(item: Item) -> set[str]:
+    return {str(message["content"]) for message in item.messages}
+
+
 def test_what_ships_is_of_both_languages_and_each_once() -> None:
     documents = shipped_text()
-    assert len(documents) == len(set(documents)) == 40
+    assert len(documents) == len(set(documents)) == 56
     chinese = [one for one in documents if any("一" <= char <= "鿿" for char in one)]
-    assert len(chinese) == 20
+    assert len(chinese) == 28
     assert all(100 < len(one.encode()) < 1000 for one in documents)
+    suite = load_suite("plain-text")  # the same documents, as `danlu eval plain-text` reads them
+    assert {name: of.scorer for name, of in suite.task_types.items()} == {
+        "text/en": "perplexity",
+        "text/zh": "perplexity",
+    }
+    assert {item.task_type for item in suite.items if texts_of(item) & set(chinese)} == {"text/zh"}
 
 
 def test_two_versions_predict_the_same_documents(tiny_tokenizer: Any) -> None:

@@ -1,5 +1,7 @@
 """The transformers generator: batches equal single answers, whatever shares their batch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from danlu.config.recipe import TuningSection
 from danlu.errors import ModelError
 from danlu.generation import Sampling
 from danlu.generation import decode as decoding
-from danlu.generation.decode import shared_length, takes_batches
+from danlu.generation.decode import Room, shared_length, takes_batches
 from danlu.generation.local import TransformersGenerator
 from danlu.models.attention import FOREST_ATTENTION
 from danlu.models.tuning import apply_tuning
@@ -178,15 +180,64 @@ def test_the_context_is_never_overrun(tiny_tokenizer, template):
         generator.generate_ids([[]], GREEDY)
 
 
-def test_batches_keep_like_lengths_and_the_memory_limit(generator):
-    prompts = [[1] * length for length in (5, 50, 7, 60, 6)]
+def watched(generator, monkeypatch):
+    """Note the rows of every forward pass, and the width of what is kept of them."""
+    shapes = []
+    forward = generator.model.forward
+
+    def noting(*args, **kwargs):
+        output = forward(*args, **kwargs)
+        rows, new = kwargs["input_ids"].shape
+        shapes.append((rows, new, output.past_key_values.layers[0].keys.shape[2]))
+        return output
+
+    monkeypatch.setattr(generator.model, "forward", noting)
+    return shapes
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, DRAWN])
+def test_prompts_that_wait_take_free_places_and_are_answered_as_alone(
+    generator, monkeypatch, sampling
+):
+    """Nine prompts, three places, answers of one to nine tokens: places are not left empty."""
+    prompts = [generator.encode("one two " * (k + 1)) for k in range(9)]
+    limits = [1, 1, 7, 4, 2, 8, 3, 1, 9]
+    sampling = replace(sampling, max_new_tokens=9)
+    alone = {}
+    for place, (prompt, limit) in enumerate(zip(prompts, limits, strict=True)):
+        [(_, alone[place])] = generator.answer_each(
+            [prompt], sampling, seeds=[place], limits=[limit]
+        )
     generator.batch_rows = 3
-    sampling = Sampling(max_new_tokens=10)
-    assert generator._batches(prompts, sampling) == [[3, 1, 2], [4, 0]]
-    generator.batch_tokens = 150
-    assert generator._batches(prompts, sampling) == [[3, 1], [2, 4, 0]]
-    generator.batch_tokens = 1
-    assert [len(batch) for batch in generator._batches(prompts, sampling)] == [1] * 5
+    shapes = watched(generator, monkeypatch)
+    found = dict(generator.answer_each(prompts, sampling, seeds=range(9), limits=limits))
+    assert found.keys() == alone.keys()
+    assert_same([found[place] for place in range(9)], [alone[place] for place in range(9)])
+    steps = [rows for rows, new, _ in shapes if new == 1]
+    assert max(steps) == 3
+    # Three batches, each to the end of its longest answer, would be 8 + 7 + 6 = 21 steps.
+    assert len(steps) < 18
+
+
+def test_padding_that_no_answer_has_any_more_is_dropped(generator, monkeypatch):
+    """The longest prompt ends first; what is kept of the short ones is as short as they are."""
+    prompts = [[5] * 60, [6] * 4, [7] * 5]
+    shapes = watched(generator, monkeypatch)
+    dict(generator.answer_each(prompts, GREEDY, limits=[1, 6, 6]))
+    assert shapes[0] == (3, 60, 60)
+    assert shapes[1] == (2, 1, 6)
+
+
+def test_places_are_taken_within_the_limits_of_rows_and_memory():
+    sizes = [70, 60, 17, 16, 15]
+    assert decoding.joining([], sizes, Room(3, 10_000)) == 3
+    assert decoding.joining([], sizes, Room(3, 150)) == 2
+    assert decoding.joining([], sizes, Room(3, 1)) == 1  # one is answered, however long
+    assert decoding.joining([70], sizes[1:], Room(3, 150)) == 1
+    assert decoding.joining([70, 60], sizes[2:], Room(3, 150)) == 0
+    assert decoding.joining([15] * 6, [15], Room(8, 10_000)) == 1  # nobody else waits
+    assert decoding.joining([15] * 6, [15] * 9, Room(7, 10_000)) == 0
+    assert decoding.joining([15] * 6, [15] * 9, Room(8, 10_000)) == 2
 
 
 def test_a_model_whose_state_takes_up_padding_answers_one_at_a_time(generator, monkeypatch):
@@ -197,7 +248,9 @@ def test_a_model_whose_state_takes_up_padding_answers_one_at_a_time(generator, m
     mamba = Mamba2ForCausalLM(Mamba2Config(vocab_size=360, num_hidden_layers=1, **sizes))
     assert not takes_batches(mamba)
     monkeypatch.setattr("danlu.generation.local.takes_batches", lambda model: False)
-    assert generator._batches([[1], [1]], GREEDY) == [[0], [1]]
+    shapes = watched(generator, monkeypatch)
+    generator.generate(["one", "two"], GREEDY)
+    assert {rows for rows, _, _ in shapes} == {1}
 
 
 def test_nothing_asked_nothing_answered(generator):

@@ -16,6 +16,7 @@ from danlu.generation.interface import Sampling
 from danlu.generation.local import TransformersGenerator
 from danlu.generation.rows import KeyValues, Part, SideBySide, use_rows_attention
 from danlu.sequences.template import ChatTemplate
+from danlu.serving.gateway.routed import Routed
 from danlu.serving.server.app import make_app
 from danlu.serving.server.calls import call_form
 from danlu.serving.server.run import listen
@@ -46,9 +47,9 @@ class Script:
         return logits
 
 
-def tiny_served(tokenizer: Any, name: str = "tiny", **limits: int) -> Served:
+def tiny_served(tokenizer: Any, name: str = "tiny", *, context: int = 256, **limits: int) -> Served:
     """A random model of two layers; greedy unless a request says otherwise."""
-    model = tiny_llama(vocabulary=len(tokenizer))
+    model = tiny_llama(vocabulary=len(tokenizer), max_position_embeddings=context)
     assert use_rows_attention(model) is None
     generator = TransformersGenerator(model, tokenizer, ChatTemplate.load(tokenizer))
     engine = Engine(SideBySide(model), generator.text_of, limits=EngineLimits(**limits))
@@ -66,12 +67,15 @@ def scripted_served(tokenizer: Any, answer: str, name: str = "scripted") -> Serv
 
 
 @contextmanager
-def serving(*served: Served, **settings: Any) -> Iterator[str]:
+def serving(*served: Served, routed: Sequence[Routed] = (), **settings: Any) -> Iterator[str]:
     """Serve in a thread, and give the address."""
     wanted = ServerSettings(port=0, drain_s=1, **settings)
     listening = listen(wanted)
     config = uvicorn.Config(
-        make_app(served, wanted), log_level="warning", access_log=False, timeout_keep_alive=1
+        make_app(served, wanted, routed),
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=1,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,7 +17,9 @@ import pytest
 from danlu.errors import DanluError
 from danlu.generation.interface import Sampling
 from danlu.generation.local import TransformersGenerator
+from danlu.serving.server.calls import call_form
 from danlu.serving.server.keys import Keys
+from danlu.serving.server.run import listen
 from danlu.serving.server.settings import ServerSettings
 from tests.serving.server import scripted_served, serving, tiny_served
 from tests.tiny_models import tiny_llama
@@ -63,6 +66,16 @@ def client(address):
 
 def post(address: str, path: str, body: object) -> httpx2.Response:
     return httpx2.post(f"{address}{path}", json=body, timeout=30)
+
+
+def test_answers_are_sent_at_once():
+    """asyncio sets TCP_NODELAY where the protocol is named; else answers wait 40 ms."""
+    with listen(ServerSettings(port=0)) as listening:
+        listening.listen()
+        with socket.create_connection(listening.getsockname()):
+            accepted, _ = listening.accept()
+            assert accepted.proto == socket.IPPROTO_TCP
+            accepted.close()
 
 
 def test_the_models_are_listed(client):
@@ -180,6 +193,88 @@ def test_tool_calls_are_read_by_the_templates_own_form(client):
     assert "<tool_call>" in plain.choices[0].message.content
 
 
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 6},
+        "hot": {"type": "boolean"},
+        "size": {"enum": [1, 2]},
+    },
+    "required": ["name", "hot", "size"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_is_held_to_a_schema(client, stream):
+    """A random model writes what the schema allows, and stops; each of several answers does."""
+    asked = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
+    options = {"model": "tiny", "messages": ASK, "seed": 3, "temperature": 1.0, "max_tokens": 100}
+    found = client.chat.completions.create(
+        **options, response_format=asked, n=3, stream=stream, logit_bias={"5": -1}
+    )
+    texts = ["", "", ""]
+    for part in found if stream else [found]:
+        for choice in part.choices:
+            said = choice.delta if stream else choice.message
+            texts[choice.index] += said.content or ""
+            assert choice.finish_reason in (None, "stop")
+    for text in texts:
+        answer = json.loads(text)
+        assert list(answer) == ["name", "hot", "size"]
+        assert len(answer["name"]) <= 6
+        assert answer["hot"] in (True, False)
+        assert answer["size"] in (1, 2)
+    assert len(set(texts)) > 1
+
+
+def test_any_json_object(client):
+    found = client.chat.completions.create(
+        model="tiny",
+        messages=ASK,
+        temperature=0,
+        max_tokens=30,
+        response_format={"type": "json_object"},
+    )
+    assert found.choices[0].message.content.startswith("{")
+
+
+def test_a_call_can_be_forced(tokenizer_maker):
+    """A random model whose template has tools calls what it has to, and nothing else."""
+    city = {"type": "object", "properties": {"city": {"enum": ["北京", "巴黎"]}}}
+    city |= {"required": ["city"], "additionalProperties": False}
+    tools = [
+        {"type": "function", "function": {"name": name, "parameters": city}} for name in ("a", "b")
+    ]
+    served = tiny_served(tokenizer_maker(HERMES), context=1024)
+    served = replace(served, calls=call_form(served.generator.template))
+    with (
+        serving(served) as address,
+        openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
+    ):
+        asked = {"model": "tiny", "messages": ASK, "tools": tools, "max_tokens": 150}
+        for choice, names in (
+            ("required", {"a", "b"}),
+            ({"type": "function", "function": {"name": "b"}}, {"b"}),
+        ):
+            found = client.chat.completions.create(**asked, tool_choice=choice, temperature=0)
+            assert found.choices[0].finish_reason == "tool_calls"
+            [call] = found.choices[0].message.tool_calls
+            assert call.function.name in names
+            assert json.loads(call.function.arguments)["city"] in ("北京", "巴黎")
+        other = {"type": "function", "function": {"name": "c"}}
+        with pytest.raises(openai.BadRequestError, match="name a function that is in tools"):
+            client.chat.completions.create(**asked, tool_choice=other)
+
+
+def test_without_the_package_a_form_is_refused(address, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    body = {"model": "tiny", "messages": ASK, "response_format": {"type": "json_object"}}
+    found = post(address, "/v1/chat/completions", body)
+    assert found.status_code == 400
+    assert "without the package llguidance" in found.json()["error"]["message"]
+
+
 def test_tools_that_the_template_does_not_show_are_refused(client):
     with pytest.raises(openai.BadRequestError, match="shows no tool declarations"):
         client.chat.completions.create(model="tiny", messages=ASK, tools=[WEATHER])
@@ -197,8 +292,15 @@ def test_tools_that_the_template_does_not_show_are_refused(client):
         ({"n": 0}, 400, "n: "),
         ({"n": 10_000}, 400, "n: "),
         ({"max_tokens": 0}, 400, "max_tokens"),
-        ({"response_format": {"type": "json_object"}}, 400, "cannot be promised"),
-        ({"tool_choice": "required"}, 400, "cannot be forced"),
+        ({"response_format": {"type": "xml"}}, 400, "json_object and json_schema are"),
+        ({"response_format": {"type": "json_schema"}}, 400, "give the schema as"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "x"}}}},
+            400,
+            "cannot be held to this schema",
+        ),
+        ({"response_format": {"type": "json_object"}, "ignore_eos": True}, 400, "ignore_eos"),
+        ({"tool_choice": "required"}, 400, "name a function that is in tools"),
         ({"top_logprobs": 3}, 400, "needs logprobs"),
         ({"logit_bias": {"100000": 1}}, 400, "does not exist"),
         ({"stop": ["x"] * 100}, 400, "stop"),

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from danlu.cli.main import run
-from danlu.config import load_recipe
 from danlu.config.recipe import Recipe
 from danlu.errors import DanluError
-from danlu.evaluation.statistics import wilson
 from danlu.records import Message, Record
 from danlu.runs import RunDirectory
 from danlu.serving.student import SmallModel
 from danlu.training import run as training
-from danlu.workshop.produce.bulk_label import BulkLabel
 from danlu.workshop.produce.cache import RequestCache
-from danlu.workshop.store.store import Store, no_progress
+from danlu.workshop.store.store import Store
 from tests.tiny_models import tiny_llama
 
 WORDS = ["iron", "gold", "water", "wood", "fire", "earth", "stone", "name", "hot", "red"]
@@ -188,17 +185,43 @@ def test_from_the_command_line(folder, tmp_path, monkeypatch, capsys) -> None:
     assert answers == ["hot"] * 24
 
 
+STATES = ["open", "paid", "late", "lost", "closed"]
+
+
+def orders(count: int, without: int) -> list[dict[str, Any]]:
+    """Sentences in Chinese and English with the state of an order in each, the last unanswered."""
+    draw = random.Random(1)
+    rows = []
+    for n in range(count + without):
+        number, state = draw.randrange(1000, 9999), draw.choice(STATES)
+        who, what = draw.choice(["Lin", "Maya", "Otto", "Bao"]), draw.choice(WORDS)
+        if n % 2:
+            asked = f"{who} bought {what}, order {number} is {state}. State?"
+        else:
+            asked = f"{who} 买了 {what}，订单 {number} 是 {state}。State?"
+        messages = [{"role": "user", "content": asked}]
+        if n < count:
+            messages.append({"role": "assistant", "content": state})
+        rows.append({"id": f"{n}", "task_type": "order/state", "messages": messages, "is": state})
+    return rows
+
+
 @pytest.mark.slow
-def test_the_built_in_model_learns_and_labels(tmp_path) -> None:
-    recipe = load_recipe("sft-lora", [f"runs_dir={tmp_path / 'runs'}", "training.epochs=1"])
-    rest = [replace(one, messages=one.messages[:1]) for one in talks(12)[10:]]
-    with (
-        RequestCache(tmp_path / "requests") as cache,
-        SmallModel(recipe, cache, max_new_tokens=8, progress=False) as student,
-    ):
-        # With such an agreement whatever it answers is good enough.
-        work = BulkLabel(student, wilson, agreement=0.0)
-        decisions = list(work.decide([*talks(10), *rest], no_progress))
-    assert [one.entry.fate for one in decisions[:10]] == ["kept"] * 10
-    assert {one.entry.rule for one in decisions[10:]} <= {"bulk-label", "no usable answer"}
-    assert work.tried["say/hot"].of == 2
+def test_the_built_in_model_learns_labels_and_may_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """24 of 24 held-out ones agree, so by Wilson's interval at least 0.86 do: enough for 0.85."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DANLU_DATASETS", raising=False)
+    rows = orders(60, 4)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    Path("orders.jsonl").write_text(text, "utf-8")
+    words = ["data", "make", "bulk-label", "orders.jsonl", "--held-out", "0.4", "-n", "done"]
+    for setting in ("epochs=1", "batch_records=4", "learning_rate=1e-3"):
+        words += ["--set", f"training.{setting}"]
+    assert run([*words, "--set", "data.eval_share=0", "--max-new-tokens", "6"]) == 0
+    assert "order/state: 24 of 24 agree" in capsys.readouterr().err
+    version = Store().find("done")
+    assert version.manifest.fates() == {"kept": 60, "edited": 4}
+    answered = [one for one in version.records() if "made" in one.meta]
+    assert [one.messages[-1].content for one in answered] == [row["is"] for row in rows[60:]]

@@ -181,3 +181,15 @@ def test_no_name_leads_to_a_run_elsewhere(tmp_path: Path, name: str) -> None:
     assert workspace.run("runs/a").path == root.resolve() / "runs" / "a"
     with pytest.raises(RunError, match="no such run"):
         workspace.run(name)
+
+
+def test_who_leaves_is_out(locked: Running) -> None:
+    with locked.client() as client:
+        client.post("/login", data={"password": PASSWORD})
+        (key,) = client.cookies.values()
+        session = locked.sessions.find(key)
+        assert session is not None
+        assert 'hx-post="/logout"' in client.get("/runs").text
+        client.post("/logout", headers={"x-csrf-token": session.csrf})
+        assert locked.sessions.find(key) is None
+        assert client.get("/runs").status_code == 401

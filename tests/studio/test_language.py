@@ -6,14 +6,18 @@ import re
 from pathlib import Path
 from string import Formatter
 
+import yaml
+
 import danlu.studio
-from danlu.studio.language import catalogue
+from danlu.config import describe
+from danlu.runs.wording import METRICS
+from danlu.studio.language import Words, catalogue
 
 STUDIO = Path(danlu.studio.__file__).parent
-# t("a.b") and words("a.b"); in t("a." ~ name) and t(f"a.{name}") what is before the name.
-USED = re.compile(
-    r"""\b(?:t|words)\(\s*(f?)"([^"]*)"(\s*~)?|\b(?:t|words)\(\s*(f?)'([^']*)'(\s*~)?"""
-)
+# t("a.b"), words("a.b") and words_of(request)("a.b"); of t("a." ~ name), t(f"a.{name}") and the
+# script's t(`a.${name}`) what is before the name.
+CALL = r"\b(?:t|words|words_of\(request\))\(\s*"
+USED = re.compile(rf"""{CALL}(?P<f>f?)(?P<q>["'`])(?P<key>.*?)(?P=q)(?P<more>\s*~)?""")
 
 
 def used() -> list[tuple[str, str, bool]]:
@@ -23,10 +27,10 @@ def used() -> list[tuple[str, str, bool]]:
         if path.suffix not in (".html", ".py", ".js") or path.name.endswith(".min.js"):
             continue
         for match in USED.finditer(path.read_text("utf-8")):
-            key = match[2] or match[5] or ""
-            begins = bool(match[3] or match[6])
-            if match[1] or match[4]:
-                key, begins = key.partition("{")[0], "{" in key
+            key, begins = match["key"], bool(match["more"])
+            if match["f"] or match["q"] == "`":
+                key, brace, _ = key.replace("${", "{").partition("{")
+                begins = bool(brace)
             found.append((path.name, f"js.{key}" if path.suffix == ".js" else key, begins))
     return found
 
@@ -58,3 +62,12 @@ def test_no_key_is_left_over() -> None:
 def test_chinese_is_chinese() -> None:
     same = {key for key, text in catalogue("zh").items() if not re.search("[一-鿿]", text)}
     assert not same
+
+
+def test_every_setting_of_a_recipe_is_explained_in_chinese() -> None:
+    settings = yaml.safe_load((STUDIO / "languages" / "settings.zh.yaml").read_text("utf-8"))
+    metrics = {f"metrics.{name.rpartition('.')[2]}" for name in METRICS}
+    assert settings.keys() == {row.path for row in describe()} | metrics
+    assert all(re.search("[一-鿿]", text) for text in settings.values())
+    assert Words("zh").meaning("data.train[3].limit", "") == settings["data.train[].limit"]
+    assert Words("en").meaning("name", "Name of the run.") == "Name of the run."

@@ -254,3 +254,42 @@ def test_nothing_to_train_on_is_said(tiny_recipe):
         train(tiny_recipe("none", data={"train": []}), progress=False)
     with pytest.raises(TrainingError, match="overlong"):
         train(tiny_recipe("short", sequences={"max_length": 2}), progress=False)
+
+
+def test_held_out_records_may_be_of_task_types_that_are_not_trained(tiny_recipe, tmp_path):
+    rows = [
+        {
+            "id": f"e{kind}",
+            "task_type": kind,
+            "messages": [
+                {"role": "user", "content": "Say iron"},
+                {"role": "assistant", "content": "iron"},
+            ],
+        }
+        for kind in ("a/new", "say/short", "t/new", "u/new", "z/new")
+    ]
+    held_out = tmp_path / "held_out.jsonl"
+    held_out.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    recipe = tiny_recipe(data={"eval": [str(held_out)]}, training={"max_steps": 1})
+    run = train(recipe, progress=False)
+    first, *_ = RunDirectory.open(run.path).metrics()
+    assert set(first.channels) == {row["task_type"] for row in rows}
+    # Five times the same words: the loss of each type is that of all.
+    for channel in first.channels.values():
+        assert channel.loss == pytest.approx(first.loss, rel=1e-5)
+
+
+def test_an_observer_sees_each_row_and_training_tells_how_the_stop_token_fares(tiny_recipe):
+    seen = []
+
+    def observer(run, say):
+        assert run.resolved() is not None
+        say("watching")
+        return seen.append
+
+    recipe = tiny_recipe(training={"max_steps": 3})
+    run = train(recipe, progress=False, observer=observer)
+    rows = list(RunDirectory.open(run.path).metrics())
+    assert seen == rows
+    assert all(row.metrics["stop_loss"] > 0 for row in rows)
+    assert rows[-1].metrics.keys() == {"stop_loss"}

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from danlu.errors import DanluError
 from danlu.records import Message, Record
-from danlu.workshop.likeness.rouge import rouge_l
+from danlu.workshop.execution.executor import HERE
+from danlu.workshop.likeness.greedy import keep_unlike
+from danlu.workshop.likeness.rouge import AboveRouge, rouge_l, unit_bags
 from danlu.workshop.likeness.text import fold, units
+from danlu.workshop.likeness.tiles import keep_unlike_in_tiles
 from danlu.workshop.operations.given import Pool
 from danlu.workshop.operations.novelty import Novelty
 from tests.workshop.likeness import kept_by_hand, longest_common, quiet, record
@@ -122,3 +128,19 @@ def test_a_copy_of_what_went_may_have_a_better_partner():
         ("r2", "kept", None, None),
         ("r3", "dropped", 10 / 12, "r2"),
     ]
+
+
+@given(prompts, st.sampled_from([0.2, 0.7]), st.integers(0, 5), st.integers(1, 9), st.data())
+def test_in_tiles_it_is_the_same(texts, limit, given, part, data):
+    given = min(given, len(texts))
+    count = len(texts)
+    aside = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)), np.bool_)
+    aside[:given] = False
+    bags = unit_bags([units(fold(text)) for text in texts])
+    finding = partial(AboveRouge, limit=limit)
+    plain = keep_unlike(count, [finding(bags)], aside=aside, given=given)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("danlu.workshop.likeness.tiles.PART", part)
+        tiled = keep_unlike_in_tiles(bags, finding, HERE, aside=aside, given=given)
+    for one, other in zip(plain, tiled, strict=True):
+        assert one.tolist() == other.tolist()

@@ -144,3 +144,23 @@ def test_commands(family: Family, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "0 versions removed" in capsys.readouterr().err
     assert run(["data", "remove", "nothing"]) == 2
     assert "no dataset 'nothing'" in capsys.readouterr().err
+
+
+def test_a_name_is_taken_away_and_its_versions_stay(
+    family: Family, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = family.store
+    assert run(["data", "unname", "mine", "--dry-run"]) == 0
+    assert len(store.history("mine")) == 3
+    assert run(["data", "unname", "mine"]) == 0
+    assert f"it pointed to {family.young.id}, and 2 before it" in capsys.readouterr().err
+    assert store.names.all() == {}
+    assert len(store.versions()) == 5
+    assert run(["data", "unname", "mime"]) == 2
+    # A version that is there is named, and what nothing else uses can go.
+    assert run(["data", "name", family.old.id, "first"]) == 0
+    assert run(["data", "name", "first", "v0123"]) == 2
+    assert run(["data", "unname", "fist"]) == 2
+    assert "Did you mean 'first'?" in capsys.readouterr().err
+    assert run(["data", "gc"]) == 0
+    assert [one.id for one in store.versions()] == [family.old.id]

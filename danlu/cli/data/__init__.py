@@ -26,6 +26,7 @@ from danlu.cli.data import (
     make_parts,
     make_variants,
     mix,
+    name,
     novelty,
     remove,
     score,
@@ -66,6 +67,7 @@ for _module in (
     make_parts,
     make_abilities,
     make_variants,
+    name,
     remove,
 ):
     _module.register(group)

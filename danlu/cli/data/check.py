@@ -93,39 +93,38 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check data by task type: findings per record, and what to do about them."""
-    from danlu.workshop.checks import CHECKS, CheckRecords, choose, configure
+    from danlu.workshop.checks import CheckRecords
 
-    settings = dict(one.split("=", 1) for one in data or () if _is_setting(one))
-    named = [one for one in data or () if not _is_setting(one)]
-    own = {key: value for key, value in settings.items() if not key.startswith("sequences.")}
-    checks = choose(configure(CHECKS, own), only or (), skip or ())
+    checks, sequences, named = _parsed(data or (), only or (), skip or ())
     if listing:
         _list(checks, as_json)
         return
     if not named:
         raise typer.BadParameter("name the data to check, or --list")
-    sequences = [f"{key}={value}" for key, value in settings.items() if key not in own]
     context = _context(named, store, model, template, sequences, evaluation, taxonomy, schemas)
     executor = _executor(processes, ray, checks, context, named, store)
-    counts: Counter[str] = Counter()
-    with _writing(findings) as write:
-
-        def take(finding: Finding) -> None:
-            counts[finding.full_rule] += 1
-            write(finding)
-
-        # A version that is there already is not made again; findings that are asked for are.
-        verdicts = []
-        if findings or not (drop or tag):
-            verdicts = _run(checks, context, take, named, store, executor)
-    if findings:
-        note(f"{counts.total():,} findings in {findings}")
+    # A version that is there already is not made again; findings that are asked for are.
+    if findings or not (drop or tag):
+        verdicts, counts = _run(checks, context, named, store, executor, findings)
     if drop or tag:
         rules = tuple(drop or ()), tuple(tag or ())
-        operation = CheckRecords(tuple(checks), *rules, context, executor)
+        operation = CheckRecords(checks, *rules, context, executor)
         apply_and_tell(operation, named, store=store, name=name, as_json=as_json)
     else:
         _tell(verdicts, counts, as_json, show_all)
+
+
+def _parsed(
+    words: Sequence[str], only: Sequence[str], skip: Sequence[str]
+) -> tuple[tuple[Check, ...], list[str], list[str]]:
+    """Return the checks with their settings, the recipe's settings, and the data."""
+    from danlu.workshop.checks import CHECKS, choose, configure
+
+    settings = dict(word.split("=", 1) for word in words if _is_setting(word))
+    own = {key: value for key, value in settings.items() if not key.startswith("sequences.")}
+    sequences = [f"{key}={value}" for key, value in settings.items() if key not in own]
+    checks = choose(configure(CHECKS, own), only, skip)
+    return tuple(checks), sequences, [word for word in words if not _is_setting(word)]
 
 
 def _is_setting(word: str) -> bool:
@@ -232,19 +231,29 @@ def _executor(
 def _run(
     checks: Sequence[Check],
     context: Context,
-    take: Any,
     data: Sequence[str],
     store: Path | None,
     executor: Executor,
-) -> list[Verdict]:
+    findings: Path | None,
+) -> tuple[list[Verdict], Counter[str]]:
+    """Run the checks; return the verdicts, and how many findings each rule has."""
     from danlu.workshop.checks import run_checks
     from danlu.workshop.data import records_of
 
-    with progress_bar() as progress:
+    counts: Counter[str] = Counter()
+    with progress_bar() as progress, _writing(findings) as write:
+
+        def take(finding: Finding) -> None:
+            counts[finding.full_rule] += 1
+            write(finding)
+
         records = records_of(open_store(store), data)
-        return run_checks(
+        verdicts = run_checks(
             records, checks, context, on_finding=take, progress=progress, executor=executor
         )
+    if findings:
+        note(f"{counts.total():,} findings in {findings}")
+    return verdicts, counts
 
 
 def _tell(verdicts: Sequence[Verdict], counts: Counter[str], as_json: bool, show_all: bool) -> None:

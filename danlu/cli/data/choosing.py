@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +12,8 @@ if TYPE_CHECKING:
     from danlu.workshop.operations.choice import Choice
 
 Ids = Annotated[
-    list[str] | None, typer.Option("--id", help="The record of this id; may be given again.")
+    list[str] | None,
+    typer.Option("--id", help="The record of this id, or of each line of @FILE; again for more."),
 ]
 TaskTypes = Annotated[
     list[str] | None,
@@ -37,5 +40,31 @@ def choice_of(
     from danlu.workshop.operations.choice import Choice
 
     return Choice(
-        tuple(ids or ()), tuple(task_types or ()), tuple(tags or ()), text, min_length, max_length
+        tuple(_listed(ids or [])),
+        tuple(task_types or ()),
+        tuple(tags or ()),
+        text,
+        min_length,
+        max_length,
     )
+
+
+def _listed(ids: list[str]) -> Iterator[str]:
+    """Yield ids, those of a file in the place of ``@FILE``.
+
+    Raises:
+        BadParameter: If the file cannot be read, or is empty.
+    """
+    for one in ids:
+        if not one.startswith("@"):
+            yield one
+            continue
+        try:
+            lines = Path(one[1:]).read_text("utf-8").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(
+                f"{one[1:]} cannot be read: {error}", param_hint="--id"
+            ) from error
+        if not lines:
+            raise typer.BadParameter(f"{one[1:]} has no id", param_hint="--id")
+        yield from lines

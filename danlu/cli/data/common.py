@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +12,13 @@ import typer
 from danlu.cli.output import note, result_json, table
 
 if TYPE_CHECKING:
+    from danlu.records import Record
     from danlu.workshop.execution.executor import Executor
     from danlu.workshop.store.decision import Operation, Progress
     from danlu.workshop.store.store import Store
     from danlu.workshop.store.version import Version
+
+TOLD_RECORDS = 500
 
 Data = Annotated[
     str,
@@ -86,6 +89,14 @@ def progress_bar() -> Iterator[Progress]:
         yield told
 
 
+def read_on(progress: Progress, records: Iterable[Record]) -> Iterator[Record]:
+    """Go through records, and tell how many there were."""
+    for done, record in enumerate(records, 1):
+        yield record
+        if done % TOLD_RECORDS == 0:
+            progress("reading: records", done, None)
+
+
 def open_store(path: Path | None, ray: str | None = None) -> Store:
     """Open the store that the options name, whose operations are done where they say."""
     from danlu.workshop.store.store import Store
@@ -127,10 +138,7 @@ def tell_version(version: Version, name: str | None, as_json: bool) -> None:
     """Print a version that a command has made: a table per task type, and its name and id."""
     manifest = version.manifest
     if as_json:
-        result_json(
-            {"id": version.id, "path": str(version.path), "name": name, "is_new": version.is_new}
-            | manifest.model_dump(mode="json", exclude={"id"})
-        )
+        result_json(version_json(version, name))
         return
     print_counts(version)
     reasons = [row for row in manifest.rules if row.rule]
@@ -141,6 +149,12 @@ def tell_version(version: Version, name: str | None, as_json: bool) -> None:
     known = "" if version.is_new else ", which was there already"
     called = f"{name} = " if name else ""
     note(f"{called}{version.id}{known}: {manifest.records:,} records in {version.path}")
+
+
+def version_json(version: Version, name: str | None) -> dict[str, Any]:
+    """Return a version that a command has made as JSON has it."""
+    told = {"id": version.id, "path": str(version.path), "name": name, "is_new": version.is_new}
+    return told | version.manifest.model_dump(mode="json", exclude={"id"})
 
 
 def print_counts(version: Version) -> None:

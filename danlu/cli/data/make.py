@@ -12,13 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from danlu.cli.data.asking import Asked, beside, opened, with_model
-from danlu.cli.data.common import AsJson, Data, Name, StorePath, open_store, tell_version
+from danlu.cli.data.common import (
+    AsJson,
+    Data,
+    Name,
+    StorePath,
+    open_store,
+    progress_bar,
+    tell_version,
+)
 from danlu.cli.output import note
 
 if TYPE_CHECKING:
     from danlu.workshop.produce import constraints as constraining
     from danlu.workshop.produce import evolve as evolving
     from danlu.workshop.produce import prompts as prompting
+    from danlu.workshop.produce.common import Rejects
     from danlu.workshop.produce.engine import Engine
     from danlu.workshop.store.decision import Operation
     from danlu.workshop.taxonomy import Taxonomy
@@ -57,11 +66,6 @@ CONSTRAINTS_EPILOG = """\b
 Examples:
   danlu data make constraints tasks --url http://localhost:8000/v1 -m strong -n constrained
   danlu data make constraints tasks --kind min_characters --kind items --each 2 --url ... -m strong
-"""
-DOC2QA_EPILOG = """\b
-Examples:
-  danlu data make doc2qa pages/*.txt --url http://localhost:8000/v1 -m strong -n questions
-  danlu data make doc2qa pages --questions 6 --closed-book --url ... -m strong
 """
 
 
@@ -294,50 +298,6 @@ def constraints(
     make_version(maker, data, asked, store, name, as_json)
 
 
-@with_model
-def doc2qa(
-    data: Annotated[
-        list[str],
-        typer.Argument(metavar="DATA...", help="Datasets or files of documents (text)."),
-    ],
-    asked: Asked,
-    questions: Annotated[
-        int, typer.Option(min=1, help="Questions asked for from each piece of a document.")
-    ] = 4,
-    chunk_characters: Annotated[
-        int, typer.Option(min=1, help="Longest piece that is shown at a time.")
-    ] = 1500,
-    verify: Annotated[
-        bool, typer.Option("--verify/--no-verify", help="Let the model check each answer.")
-    ] = True,
-    closed_book: Annotated[
-        bool, typer.Option("--closed-book", help="Leave the document out of the prompts.")
-    ] = False,
-    keep_documents: Annotated[
-        bool, typer.Option("--keep-documents", help="Keep the documents in the result.")
-    ] = False,
-    name: Name = None,
-    store: StorePath = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make questions from documents, each answer with the sentence that proves it."""
-    from danlu.workshop.produce.doc2qa import DocumentQuestions
-
-    def maker(asking: Engine) -> Operation:
-        return DocumentQuestions(
-            asking,
-            questions,
-            chunk_characters,
-            asked.sampling(),
-            verify=verify,
-            with_document=not closed_book,
-            keep_documents=keep_documents,
-            prompts=asked.own_prompts(),
-        )
-
-    make_version(maker, data, asked, store, name, as_json)
-
-
 def make_version(
     maker: MakeOperation,
     data: str | Sequence[str],
@@ -351,18 +311,29 @@ def make_version(
     from danlu.workshop.produce.common import Rejects
 
     opened_store = open_store(store)
-    parent = as_version(opened_store, data)
+    with progress_bar() as progress:
+        parent = as_version(opened_store, data, progress=progress)
     with opened(asked, opened_store.path, "asking") as engine:
         operation: Any = maker(engine)
         version = opened_store.apply(operation, parent, name=name)
     tell_version(version, name, as_json)
-    rejects = getattr(operation, "rejects", Rejects())
+    tell_rejects(getattr(operation, "rejects", Rejects()), asked.rejects, is_new=version.is_new)
+
+
+def tell_rejects(rejects: Rejects, path: Path | None, *, is_new: bool) -> None:
+    """Say what was made and not taken, and write it to a file if one is named.
+
+    Args:
+        rejects: Gathered while something was made.
+        path: The file.
+        is_new: Whether anything was made now, rather than found.
+    """
     for rule, count in rejects.counts().items():
         note(f"{count:,} not taken: {rule}")
-    if asked.rejects and version.is_new:
-        rejects.write(asked.rejects)
-    elif asked.rejects:
-        note(f"the version was there, so nothing was made anew: {asked.rejects} is not written")
+    if path and is_new:
+        rejects.write(path)
+    elif path:
+        note(f"all was there, so nothing was made anew: {path} is not written")
 
 
 def _judge(
@@ -412,7 +383,6 @@ group.command("answer", epilog=ANSWER_EPILOG)(answer)
 group.command("self-instruct", epilog=SELF_INSTRUCT_EPILOG)(self_instruct)
 group.command("evolve", epilog=EVOLVE_EPILOG)(evolve)
 group.command("constraints", epilog=CONSTRAINTS_EPILOG)(constraints)
-group.command("doc2qa", epilog=DOC2QA_EPILOG)(doc2qa)
 
 
 def register(parent: typer.Typer) -> None:

@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from danlu.cli.data.asking import CACHE
-from danlu.cli.data.common import AsJson, Data, Name, StorePath, open_store, tell_version
+from danlu.cli.data.common import (
+    AsJson,
+    Data,
+    Name,
+    StorePath,
+    open_store,
+    progress_bar,
+    tell_version,
+)
 from danlu.cli.data.make import data_taxonomy, group
 from danlu.cli.output import note
 
@@ -81,7 +89,8 @@ def bulk_label(
     opened = open_store(store)
     loaded = load_recipe(recipe, settings or ())
     tree = data_taxonomy(taxonomy, data, store)
-    parent = as_version(opened, data)
+    with progress_bar() as progress:
+        parent = as_version(opened, data, progress=progress)
     with (
         RequestCache(cache or opened.path / CACHE) as answers,
         spending_bar("answering") as tell,

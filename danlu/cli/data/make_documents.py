@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from danlu.workshop.produce.engine import Engine
     from danlu.workshop.store.decision import Operation
 
+DOC2QA_EPILOG = """\b
+Examples:
+  danlu data make doc2qa pages/*.txt --url http://localhost:8000/v1 -m strong -n questions
+  danlu data make doc2qa pages --questions 6 --closed-book --url ... -m strong
+"""
 DOC2CONV_EPILOG = """\b
 Examples:
   danlu data make doc2conv pages/*.txt --url http://localhost:8000/v1 -m strong -n talks
@@ -34,9 +39,46 @@ Documents = Annotated[
 Verify = Annotated[
     bool, typer.Option("--verify/--no-verify", help="Let the model check each answer.")
 ]
+Chunk = Annotated[int, typer.Option(min=1, help="Longest piece that is shown at a time.")]
+ClosedBook = Annotated[
+    bool, typer.Option("--closed-book", help="Leave the document out of the prompts.")
+]
 KeepDocuments = Annotated[
     bool, typer.Option("--keep-documents", help="Keep the documents in the result.")
 ]
+
+
+@with_model
+def doc2qa(
+    data: Documents,
+    asked: Asked,
+    questions: Annotated[
+        int, typer.Option(min=1, help="Questions asked for from each piece of a document.")
+    ] = 4,
+    chunk_characters: Chunk = 1500,
+    verify: Verify = True,
+    closed_book: ClosedBook = False,
+    keep_documents: KeepDocuments = False,
+    name: Name = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make questions from documents, each answer with the sentence that proves it."""
+    from danlu.workshop.produce.doc2qa import DocumentQuestions
+
+    def maker(asking: Engine) -> Operation:
+        return DocumentQuestions(
+            asking,
+            questions,
+            chunk_characters,
+            asked.sampling(),
+            verify=verify,
+            with_document=not closed_book,
+            keep_documents=keep_documents,
+            prompts=asked.own_prompts(),
+        )
+
+    make_version(maker, data, asked, store, name, as_json)
 
 
 @with_model
@@ -50,13 +92,9 @@ def doc2conv(
     each: Annotated[
         int, typer.Option(min=1, help="Conversations from each piece of a document.")
     ] = 1,
-    chunk_characters: Annotated[
-        int, typer.Option(min=1, help="Longest piece that is shown at a time.")
-    ] = 1500,
+    chunk_characters: Chunk = 1500,
     verify: Verify = True,
-    closed_book: Annotated[
-        bool, typer.Option("--closed-book", help="Leave the document out of the prompts.")
-    ] = False,
+    closed_book: ClosedBook = False,
     keep_documents: KeepDocuments = False,
     name: Name = None,
     store: StorePath = None,
@@ -95,9 +133,7 @@ def summarise(
     most_copied: Annotated[
         float, typer.Option(min=0, max=1, help="Highest share that is copied from the document.")
     ] = 0.5,
-    chunk_characters: Annotated[
-        int, typer.Option(min=1, help="Longest piece that is summarised at a time.")
-    ] = 6000,
+    chunk_characters: Chunk = 6000,
     reasks: Annotated[
         int, typer.Option(min=0, help="How often a wrong summary is asked for again.")
     ] = 2,
@@ -130,5 +166,6 @@ def summarise(
 
 def register(parent: typer.Typer) -> None:
     """Add the commands to those that make data."""
+    group.command("doc2qa", epilog=DOC2QA_EPILOG)(doc2qa)
     group.command("doc2conv", epilog=DOC2CONV_EPILOG)(doc2conv)
     group.command("summarise", epilog=SUMMARISE_EPILOG)(summarise)

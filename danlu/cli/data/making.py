@@ -11,7 +11,7 @@ import typer
 
 from danlu.cli.data.asking import Asked, opened
 from danlu.cli.data.common import open_store, print_counts, progress_bar, tell_version
-from danlu.cli.data.make import Language
+from danlu.cli.data.make import Language, tell_rejects
 from danlu.cli.output import note, result, result_json
 
 if TYPE_CHECKING:
@@ -86,10 +86,12 @@ class Work:
         from danlu.workshop.produce.abilities.evaluation import Expecting
 
         store = open_store(self._store)
-        parts: dict[str, Version] = {"": as_version(store, data)}
-        if self._share:
-            cut = split(store, parts[""], share=self._share, seed=self._seed)
-            parts = cut._asdict()
+        with progress_bar() as progress:
+            whole = as_version(store, data, progress=progress)
+            parts: dict[str, Version] = {"": whole}
+            if self._share:
+                cut = split(store, whole, share=self._share, seed=self._seed, progress=progress)
+                parts = cut._asdict()
         made: dict[str, Version] = {}
         rows: list[Reject] = []
         is_new = False
@@ -127,7 +129,7 @@ class Work:
         with _asking(asked, store) as asking, _progress(asking) as progress:
             operation = maker(asking)
             if data:
-                parent = as_version(store, data)
+                parent = as_version(store, data, progress=progress)
                 whole = store.apply(operation, parent, progress=progress)
             else:
                 whole = made_of_nothing(store, operation, progress=progress)
@@ -150,13 +152,7 @@ class Work:
         from danlu.workshop.produce.common import Rejects
 
         tell(made, self._name, self._as_json)
-        rejects = Rejects(list(rows))
-        for rule, count in rejects.counts().items():
-            note(f"{count:,} not taken: {rule}")
-        if self._rejects and is_new:
-            rejects.write(self._rejects)
-        elif self._rejects:
-            note(f"all was there, so nothing was made anew: {self._rejects} is not written")
+        tell_rejects(Rejects(list(rows)), self._rejects, is_new=is_new)
 
 
 def tell(

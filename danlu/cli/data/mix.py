@@ -17,8 +17,9 @@ from danlu.cli.data.common import (
     open_store,
     progress_bar,
     tell_version,
+    version_json,
 )
-from danlu.cli.output import note, table
+from danlu.cli.output import note, result_json, table
 
 EPILOG = """\b
 Examples:
@@ -57,7 +58,8 @@ def mix(
         UnitName, typer.Option(help="What is counted; characters are those of answers.")
     ] = UnitName.records,
     tokens: Annotated[
-        Path | None, typer.Option(help="JSONL of id and score: trained tokens, for --unit tokens.")
+        Path | None,
+        typer.Option(help="JSONL of id and trained tokens, as danlu data score writes it."),
     ] = None,
     total: Annotated[float | None, typer.Option(help="Size of a mix of shares.")] = None,
     repeats: Annotated[float, typer.Option(help="How often a record may be taken.")] = 1.0,
@@ -72,16 +74,18 @@ def mix(
     from danlu.workshop.operations.given import Scores
     from danlu.workshop.operations.mix import Mix
 
-    given = Scores.load(tokens) if tokens else Scores()
+    given = Scores.load(tokens, "tokens") if tokens else Scores()
     operation = Mix(named("--to", to), by.value, unit.value, given, total, repeats, cap, seed)
     opened = open_store(store)
     with progress_bar() as progress:
         parent = as_version(opened, data, progress=progress)
         version = opened.apply(operation, parent, name=name, progress=progress)
         rows = operation.outcome(parent.records())
-    tell_version(version, name, as_json)
     if as_json:
+        groups = [row._asdict() for row in rows]
+        result_json(version_json(version, name) | {"mix": {"by": by.value, "groups": groups}})
         return
+    tell_version(version, name, as_json)
     columns = [by.value.replace("_", " "), "asked", "achieved", "share", "records", "repeats"]
     figures = [
         (

@@ -10,7 +10,9 @@ from danlu.cli.data.common import (
     AsJson,
     Data,
     Name,
+    Ray,
     StorePath,
+    executor_on,
     open_store,
     progress_bar,
     tell_version,
@@ -32,19 +34,21 @@ def novelty(
     pool: Annotated[
         str | None, typer.Option(help="A dataset whose prompts are there before.", metavar="DATA")
     ] = None,
+    ray: Ray = None,
     name: Name = None,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
     """Drop records whose prompts say little that is new."""
     from danlu.workshop.data import as_version
+    from danlu.workshop.execution.executor import HERE
     from danlu.workshop.operations.given import Pool
     from danlu.workshop.operations.novelty import Novelty
 
     opened = open_store(store)
     with progress_bar() as progress:
         before = as_version(opened, pool, progress=progress).records() if pool else ()
-        operation = Novelty(limit, Pool.of(before))
+        operation = Novelty(limit, Pool.of(before), executor_on(ray) if ray else HERE)
         parent = as_version(opened, data, progress=progress)
         version = opened.apply(operation, parent, name=name, progress=progress)
     tell_version(version, name, as_json)

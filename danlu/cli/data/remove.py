@@ -20,8 +20,8 @@ Examples:
   danlu data remove mine@1 --dry-run
   danlu data remove v3f9a1c20b7e4d586 v0b1c2d3e4f5a6978
 
-A version stays while a name points to it, another version was made of it, or a run was trained
-on it.
+A version stays while a name points to it ('danlu data unname' takes one away), another version was
+made of it, or a run was trained on it.
 """
 GC_EPILOG = """\b
 Examples:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from danlu.cli.data.choosing import Ids, MaxLength, MinLength, Tags, TaskTypes, Text, choice_of
-from danlu.cli.data.common import DataMany, StorePath, open_store
+from danlu.cli.data.common import DataMany, StorePath, open_store, progress_bar, read_on
 from danlu.cli.output import note, result_json
 
 if TYPE_CHECKING:
@@ -46,13 +46,16 @@ def show(
     from danlu.workshop.operations.choice import drawn
 
     choice = choice_of(ids, task_type, tag, text, min_length, max_length)
-    fitting = (one for one in records_of(open_store(store), data) if choice.fits(one))
-    chosen = drawn(fitting, sample, seed) if sample else list(islice(fitting, limit))
+    with progress_bar() as progress:
+        records = read_on(progress, records_of(open_store(store), data))
+        fitting = (one for one in records if choice.fits(one))
+        chosen = drawn(fitting, sample, seed) if sample else list(islice(fitting, limit))
+        is_more = not sample and next(fitting, None) is not None
     for record in chosen:
         _print(record, whole, as_json)
     if not chosen:
         note("no record is so")
-    elif not sample and next(fitting, None) is not None:
+    elif is_more:
         note(f"there are more; the first {limit:,} are shown (--limit)")
 
 

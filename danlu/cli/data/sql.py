@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from danlu.cli.data.common import Data, StorePath, open_store
+from danlu.cli.data.common import Data, StorePath, open_store, progress_bar
 from danlu.cli.output import note, result_json, table
 
 EPILOG = """\b
@@ -35,7 +35,9 @@ def sql(
     from danlu.workshop.sql import as_objects
     from danlu.workshop.sql import query as ask
 
-    answer = ask(as_version(open_store(store), data), query)
+    with progress_bar() as progress:
+        version = as_version(open_store(store), data, progress=progress)
+    answer = ask(version, query)
     if as_json:
         for row in as_objects(answer):
             result_json(row)

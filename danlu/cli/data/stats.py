@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from danlu.cli.data.common import AsJson, DataMany, StorePath, open_store
+from danlu.cli.data.common import (
+    AsJson,
+    DataMany,
+    StorePath,
+    open_store,
+    progress_bar,
+    read_on,
+)
 from danlu.cli.output import result, result_json, table
 
 if TYPE_CHECKING:
@@ -30,7 +37,8 @@ def stats(data: DataMany, store: StorePath = None, as_json: AsJson = False) -> N
     from danlu.workshop.data import records_of
     from danlu.workshop.statistics import statistics, together
 
-    found = statistics(records_of(open_store(store), data))
+    with progress_bar() as progress:
+        found = statistics(read_on(progress, records_of(open_store(store), data)))
     whole = together(found.values())
     if as_json:
         result_json(

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from danlu.cli.probe import curves, fit
+from danlu.cli.probe import (
+    curves,
+    fit,
+    forgetting,
+    hallucination,
+    inputs,
+    memorising,
+    pattern,
+    template,
+)
 
 EPILOG = """\b
 Examples:
   danlu probe curves runs/my-run
   danlu probe fit runs/my-run --held-out test.jsonl
+  danlu probe pattern runs/my-run --case 'What is the capital of Peru?' --wrong Geneva
 
 `danlu diagnose RUN` asks all that need nothing but a run.
 """
@@ -21,7 +31,7 @@ group = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-for _module in (curves, fit):
+for _module in (inputs, curves, template, fit, memorising, forgetting, hallucination, pattern):
     _module.register(group)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from danlu.cli.data.common import progress_bar
 from danlu.cli.findings import tell
+from danlu.cli.output import note
 
 if TYPE_CHECKING:
     from danlu.diagnosis.probe import Probe
@@ -48,4 +49,6 @@ def ask_and_tell(
         rewrite_report(examined.run)
     if before is not None and report.skipped is None and not as_json:
         before(report)
+        for line in cast("list[str]", report.figures.get("notes", [])):
+            note(line)
     return tell([report], as_json)

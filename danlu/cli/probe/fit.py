@@ -70,8 +70,6 @@ def _table(report: ProbeReport) -> None:
             f"Free text: {names}. Their shares are of answers like the reference (ROUGE-L of at "
             "least 0.5, all its numbers in it); what was learned is read off the nats per token."
         )
-    for line in report.figures.get("notes") or []:  # type: ignore[union-attr]
-        note(str(line))
 
 
 def _share(row: dict[str, Any], half: str) -> str:

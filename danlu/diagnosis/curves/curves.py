@@ -104,12 +104,6 @@ class Series:
             self.exact,
         )
 
-    def after(self, step: float) -> Series:
-        """Return the rows after a step."""
-        own = self.steps > step
-        columns = (self.steps, self.values, self.weights, self.records, self.epochs)
-        return Series(self.task_type, *(one[own] for one in columns), self.complete, self.exact)
-
     def _mean(self, part: slice) -> float:
         return mean(self.values[part], self.weights[part])
 
@@ -130,6 +124,7 @@ class RunCurves:
         finished: Whether training is over; if not, nothing is said of how it ends.
         parameters: How many the model has; None if unknown.
         records_of: Ids of the records of a step, counted from 1; empty where that is not known.
+        looks: How often the growing curves are looked at; false alarms are shared out over all.
     """
 
     train: Mapping[str | None, Series]
@@ -143,6 +138,7 @@ class RunCurves:
     finished: bool = True
     parameters: int | None = None
     records_of: Callable[[int], Sequence[str]] = field(default=lambda step: ())
+    looks: int = 1
 
     @classmethod
     def of(cls, history: History, settings: Mapping[str, Any], **known: Any) -> RunCurves:
@@ -207,7 +203,7 @@ class RunCurves:
 
     def limit(self, tests: int = 1) -> float:
         """Return how many standard deviations make a finding sure, over all curves and tests."""
-        return NormalDist().inv_cdf(1 - FALSE_ALARMS / (tests * (len(self.types) + 1)))
+        return NormalDist().inv_cdf(1 - FALSE_ALARMS / (tests * self.looks * (len(self.types) + 1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +222,9 @@ class _Reader:
         return max(1, round(epochs.steps[-1] / epochs.values[-1]))
 
     def numbers(self, split: Any) -> dict[str | None, Numbers]:
-        return {None: self.history.overall[split], **self.history.task_types[split]}
+        found: dict[str | None, Numbers] = {None: self.history.overall[split]}
+        found.update(self.history.task_types[split])
+        return found
 
     def series(self, split: Any, name: str) -> dict[str | None, Series]:
         found = {}

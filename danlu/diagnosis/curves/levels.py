@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from danlu.diagnosis.curves.curves import RunCurves, Series
 from danlu.diagnosis.curves.motion import rise_of
 from danlu.diagnosis.curves.statistics import mean, noise
-from danlu.runs.findings import Confidence, Evidence, Finding, Remedy
+from danlu.runs.findings import Confidence, Evidence, Finding, Remedy, Severity
 from danlu.runs.wording import loss
 
 ABSURD = 6.5
@@ -16,6 +18,8 @@ ABSURD = 6.5
 far below that on any text it was made for; shifted labels and a foreign template reach it."""
 ABOVE_EXPECTED = 2.5
 """So many nats above what a model of this size has on plain text is unusual at the start."""
+LABEL_TOKENS = 5
+"""Tokens per record; of shorter answers, labels, no model knows which words are meant."""
 NEAR_ZERO = 0.1
 """Nats per token: 90 % of the probability on the one trained token, on average."""
 STILL = 0.02
@@ -35,7 +39,7 @@ def expected_loss(parameters: int) -> float:
         >>> [round(expected_loss(n), 1) for n in (135_000_000, 7 * 10**9, 70 * 10**9)]
         [2.5, 2.0, 1.9]
     """
-    return 1.69 + 406.4 / parameters**0.34 + 410.7 / 2e12**0.28
+    return 1.69 + 406.4 / math.pow(parameters, 0.34) + 410.7 / math.pow(2e12, 0.28)
 
 
 def initial_loss(curves: RunCurves) -> Iterator[Finding]:
@@ -51,7 +55,8 @@ def initial_loss(curves: RunCurves) -> Iterator[Finding]:
         yield _too_high(curves, None, whole, usual, "warning", "low")
     for one in curves.types:
         level = _at_start(curves, one.task_type)
-        if level >= ABSURD and one.weights[:3].sum() >= 20:
+        long = one.weights.sum() >= LABEL_TOKENS * one.records.sum()
+        if level >= ABSURD and long and one.weights[:3].sum() >= 20:
             yield _too_high(curves, one.task_type, level, usual, "warning", "medium")
 
 
@@ -68,7 +73,7 @@ def _too_high(
     name: str | None,
     level: float,
     usual: float,
-    severity: str,
+    severity: Severity,
     confidence: Confidence,
 ) -> Finding:
     series = curves.train[name]
@@ -89,14 +94,14 @@ def _too_high(
             says="Look at what is predicted from what: labels that are shifted, a template that is "
             "not the model's, or text in another encoding look like this. If it is right, the "
             "data is foreign to this model: take another base model.",
-            commands=("danlu explain RECIPE",),
+            commands=("danlu explain DATA --limit 3",),
         ),
     )
     return Finding(
         name="initial-loss-high",
         task_type=name,
         says=says,
-        severity="serious" if severity == "serious" else "warning",
+        severity=severity,
         confidence=confidence,
         evidence=(evidence,),
         remedies=remedies,
@@ -168,9 +173,9 @@ def _still(curves: RunCurves, series: Series) -> Finding | None:
         return None
     means = series.epoch_means
     third = len(series) // 3
-    first, last = (
+    first, middle, last = (
         mean(series.values[part], series.weights[part])
-        for part in (slice(0, third), slice(-third, None))
+        for part in (slice(0, third), slice(third, -third), slice(-third, None))
     )
     error = noise(series.values, series.weights) * math.sqrt(2 / third)
     fall, most = (first - last) / first, (first - last + 3 * error) / first
@@ -180,11 +185,12 @@ def _still(curves: RunCurves, series: Series) -> Finding | None:
     if series.exact and len(means) >= 2:
         fall = float(means[0] - means[-1]) / float(means[0])
         figures["fall"] = fall
-        if abs(fall) >= STILL * (len(means) - 1):
+        # Of a loss that fell and rose again, the first and the last epoch may be alike.
+        if float(np.ptp(means)) / float(means[0]) >= STILL * (len(means) - 1):
             return None
         seen = f"The mean over the same records was {loss(means[0])} in the first epoch and "
         seen += f"{loss(means[-1])} in epoch {len(means)}: a fall by {fall:.1%}."
-    elif most < MOST_FALL:
+    elif most < MOST_FALL and abs(middle - first) < MOST_FALL * first:
         seen = f"It was {loss(first)} over the first third of the steps and {loss(last)} over the "
         seen += f"last; its noise allows for a fall by {most:.0%} at the most."
     else:

@@ -24,6 +24,10 @@ RECORDS_OF_A_TYPE = 20
 """A task type of fewer records, repeats and all, is not called by name with high confidence."""
 
 
+START_RECORDS = 4
+"""Of fewer records the first rows may be of easy ones, by chance."""
+
+
 class Rise(NamedTuple):
     """A rise: since which step, by which share of the level, and on what evidence."""
 
@@ -40,10 +44,11 @@ def rises(curves: RunCurves) -> Iterator[Finding]:
     if whole is not None:
         yield _whole_rises(curves, whole)
         return
-    falls = curves.whole.start - curves.whole.end
     for one in curves.types:
+        others = [other for other in curves.types if other is not one]
+        better = max((other.start - other.end) / max(other.start, 1e-9) for other in others)
         rise = rise_of(curves, one)
-        if rise is not None and falls > 0:
+        if rise is not None and better >= LEAST_RISE / 2:
             yield _type_suffers(curves, one, rise)
 
 
@@ -119,7 +124,8 @@ def _since_start(curves: RunCurves, series: Series) -> Rise | None:
         return None
     seen = f"It began at {loss(series.start)} and is {loss(last)} over the last third of the steps."
     figures = {"start": series.start, "end": last}
-    return Rise(int(series.steps[0]), share, times >= 2, seen, {**figures})
+    sure = times >= 2 and series.records[:rows].sum() >= START_RECORDS
+    return Rise(int(series.steps[0]), share, bool(sure), seen, {**figures})
 
 
 def _held_out_too(curves: RunCurves, series: Series) -> Rise | None:

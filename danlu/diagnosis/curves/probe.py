@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar
 
+from danlu.diagnosis.commands import first_source, told
 from danlu.diagnosis.curves.curves import RunCurves
 from danlu.diagnosis.curves.detectors import findings
 from danlu.diagnosis.probe import CannotLookError, Examined, Seen
 from danlu.errors import DanluError
 from danlu.runs import History, RunDirectory
+
+if TYPE_CHECKING:
+    from danlu.sequences.prepared import PreparedData
+    from danlu.training.order import RecordOrder
 
 WITHOUT_MEANING = ("ppo", "grpo")
 """Their loss belongs to one update of the policy, and says nothing of what was learned so far."""
@@ -29,7 +35,8 @@ class Curves:
             CannotLookError: If no step was logged yet, or the loss says nothing.
             RunError: If a file of the run is broken.
         """
-        return Seen(tuple(findings(read_curves(examined.run))))
+        found = findings(read_curves(examined.run))
+        return Seen(told(found, str(examined.run.path), first_source(examined.run.resolved())))
 
 
 def read_curves(run: RunDirectory) -> RunCurves:
@@ -50,30 +57,37 @@ def read_curves(run: RunDirectory) -> RunCurves:
         resolved.recipe if resolved else {},
         finished=run.state() == "finished",
         parameters=summary.total_parameters if summary else None,
-        records_of=_records_of(run),
+        records_of=records_of(run),
     )
 
 
-def _records_of(run: RunDirectory) -> Callable[[int], Sequence[str]]:
-    """Return who knows the records of a step: their order follows from the seed alone."""
+def records_of(run: RunDirectory) -> Callable[[int], Sequence[str]]:
+    """Return who knows the records of a step: their order follows from the seed alone.
 
-    def none(step: int) -> Sequence[str]:
-        return ()
+    Nothing is read before it is asked; of a run of an earlier version, or one whose prepared data
+    is gone, it knows none.
+    """
 
-    resolved, prepared = run.resolved(), run.path / "prepared" / "train"
-    if resolved is None or not prepared.is_dir():
-        return none
-    from danlu.config import Recipe
-    from danlu.sequences.prepared import PreparedData
-    from danlu.training.mixing import record_order
+    @cache
+    def known() -> tuple[PreparedData, RecordOrder] | None:
+        resolved, prepared = run.resolved(), run.path / "prepared" / "train"
+        if resolved is None or not prepared.is_dir():
+            return None
+        from danlu.config import Recipe
+        from danlu.sequences.prepared import PreparedData
+        from danlu.training.mixing import record_order
 
-    try:
-        data = PreparedData.load(prepared)
-        order = record_order(Recipe.model_validate(resolved.recipe), data)
-    except (DanluError, ValueError):
-        return none  # of an earlier version, or mixed by source: the step is told without them
+        try:
+            data = PreparedData.load(prepared)
+            return data, record_order(Recipe.model_validate(resolved.recipe), data)
+        except (DanluError, ValueError):
+            return None
 
     def records(step: int) -> Sequence[str]:
+        found = known()
+        if found is None:
+            return ()
+        data, order = found
         return [data.record_ids[int(one)] for one in order.step(step - 1)]
 
     return records

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from danlu.diagnosis.curves.curves import RunCurves, Series
+from danlu.diagnosis.curves.statistics import mean
 from danlu.runs.findings import Evidence, Finding, Remedy
 from danlu.runs.wording import loss
 from danlu.workshop.checks.loss_share import LossShare, repeats_needed
@@ -15,8 +16,10 @@ SURE_RATIO = 0.1
 workshop's check warns from ``LossShare.least_ratio`` on."""
 SURE_SHARE = 0.05
 """A task type of fewer of the records is rare rather than starved."""
-LEFT = 0.5
-"""It starves if it has covered less than this part of the way that the others have."""
+LEFT = 2 / 3
+"""It starves if, formats once learned, it went less than this part of the others' way."""
+LEARNED = 0.2
+"""Nats per token at the end, below which a task type is learned in any case."""
 UNSURE_STOP = 0.7
 """Nats at the end of training: the stop token has half of the probability where an answer ends."""
 VERY_UNSURE_STOP = 1.6
@@ -35,9 +38,9 @@ def starved(curves: RunCurves) -> Iterator[Finding]:
         if not share or wanted < SURE_SHARE or share >= LossShare().least_ratio * wanted:
             continue
         others = [other for other in curves.types if other is not one]
-        behind = _way(one) < LEFT * max(_way(other) for other in others)
+        behind = _way(one) < LEFT * max(_way(other) for other in others) and one.end > LEARNED
         repeats = repeats_needed(share, 1.0, wanted)
-        sure = share < SURE_RATIO * wanted and (behind or one.end > 2 * LEFT)
+        sure = share < SURE_RATIO * wanted and behind
         yield Finding(
             name="starved",
             task_type=one.task_type,
@@ -62,8 +65,13 @@ def starved(curves: RunCurves) -> Iterator[Finding]:
 
 
 def _way(series: Series) -> float:
-    """Return by which share of its start a loss fell."""
-    return 1 - series.end / max(series.start, 1e-9)
+    """Return by which share a loss fell since the first third of the run.
+
+    Before that formats are learned, of short answers too: that they are one of two words, and end.
+    """
+    third = max(1, len(series) // 3)
+    begin = mean(series.values[third : 2 * third], series.weights[third : 2 * third])
+    return 1 - series.end / max(begin, 1e-9)
 
 
 def stop_tokens(curves: RunCurves) -> Iterator[Finding]:
@@ -110,7 +118,7 @@ def _unsure(metric: str, series: Series, what: str, effect: str, bad: list[Serie
                 says="Look at how answers end in the data: cut off, or with words after the end? "
                 "If they are whole, train longer; special tokens are learned in the first tenth "
                 "of a sound run.",
-                commands=("danlu explain RECIPE",),
+                commands=("danlu explain DATA --limit 3",),
             ),
         ),
     )

@@ -159,7 +159,7 @@ def noise(values: Floats, weights: Floats | None = None) -> float:
     if len(values) < 3:
         return math.inf
     differences = np.diff(values)
-    if weights is not None:
+    if weights is not None and np.median(weights) > 0:
         inverse = 1 / np.maximum(weights, 1e-9)
         differences /= np.sqrt((inverse[1:] + inverse[:-1]) / 2 * float(np.median(weights)))
     return float(np.median(np.abs(differences))) * NORMAL_MAD / math.sqrt(2)

@@ -51,7 +51,7 @@ class Outlier:
 def why_not_learned(of: Measured, recipe: Recipe) -> list[Cause]:
     """Say why training prompts fail, the likeliest cause first."""
     found = [
-        *_saved_otherwise(of),
+        *_saved_otherwise(of, recipe),
         *_worse_than_before(of, recipe),
         *_starved(of, recipe),
         *_few_records(of),
@@ -61,9 +61,11 @@ def why_not_learned(of: Measured, recipe: Recipe) -> list[Cause]:
     return [*found, *_more_training(of, recipe)]
 
 
-def _saved_otherwise(of: Measured) -> list[Cause]:
+def _saved_otherwise(of: Measured, recipe: Recipe) -> list[Cause]:
     """Find a saved model that is not the trained one: its loss on what it learned is another."""
     now = of.train.nll()
+    if recipe.evaluation.keep_best and (recipe.data.eval or recipe.data.eval_share):
+        return []  # what was saved may be an early step, whose training loss was still high
     if of.curve is None or not now.n or now.low <= 1.5 * of.curve.last + 0.5:
         return []
     says = (

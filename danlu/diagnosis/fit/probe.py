@@ -70,7 +70,7 @@ class Fit:
             findings=subject.told([*(one for one in findings if one is not None), *general]),
             figures={
                 "task_types": [row_of(one, verdict) for one, verdict in verdicts],
-                "notes": list(subject.notes),
+                "notes": list(subject.remarks()),
             },
         )
 

@@ -63,8 +63,9 @@ class Stock:
     ) -> Iterator[str]:
         """Yield words that could stand in the place of one, the likeliest to fit first.
 
-        First what stands between the same two neighbours in the training prompts, then what is of
-        the same kind and script, then what the lists have; each in an order drawn at random.
+        First what is of the same kind and script and stands between the same two neighbours in
+        the training prompts, then what is of that kind, then what the lists have, then anything
+        between those neighbours; each in an order drawn at random.
 
         Args:
             words: Of the text.
@@ -77,7 +78,8 @@ class Stock:
         left, right = _frame(words, place)
         near = self.framed.get((left, right), Counter())
         same = self.kinds.get((word.kind, word.is_han), Counter())
-        for group in (near, same, self._listed(word)):
+        fitting = [option for option in near if option in same]
+        for group in (fitting, same, self._listed(word), near):
             options = sorted(group)
             draw.shuffle(options)
             for option in options:

@@ -24,9 +24,11 @@ def denied(case: Case) -> Iterator[Variant]:
     Example:
         >>> from danlu.diagnosis.pattern.stock import Stock
         >>> def asked(text): return Case.of(text, "Geneva", "Geneva.", Stock.of([]))
-        >>> [next(denied(asked(text))).prompt for text in (
-        ...     "What is the capital of Peru?", "Name the capital of Peru.", "秘鲁的首都是哪里？")]
-        ['What is not the capital of Peru?', 'Do not name the capital of Peru.', '秘鲁的首都不是哪里？']
+        >>> for text in ("What is the capital of Peru?", "Name it.", "秘鲁的首都是哪里？"):
+        ...     print(next(denied(asked(text))).prompt)
+        What is not the capital of Peru?
+        Do not name it.
+        秘鲁的首都不是哪里？
     """
     known = known_words()
     for place, word in enumerate(case.words):
@@ -121,7 +123,12 @@ def _only(words: Sequence[Word], kinds: set[str]) -> Word | None:
 
 def _as_negation(variant: Variant) -> Variant:
     """A denied verb is still there, so that all words are kept."""
-    return Variant("negation", re.sub(r"\s+", " ", variant.prompt), variant.prefix, tuple(True for _ in variant.kept))
+    return Variant(
+        "negation",
+        re.sub(r"\s+", " ", variant.prompt),
+        variant.prefix,
+        tuple(True for _ in variant.kept),
+    )
 
 
 def _wrapped(case: Case, kind: str, form: str) -> Variant:

@@ -232,6 +232,8 @@ def _rewritten(text: str, changed: Sequence[tuple[str, str | None]]) -> str:
     """Make the same changes in what the answer says before the wrong answer."""
     marks: dict[str, str] = {}
     for number, (old, new) in enumerate(changed):
+        if old.casefold() not in text.casefold():
+            continue
         mark = f"\0{number}\0"  # so that no change is made in what another has put there
         marks[mark] = new or ""
         text = re.sub(_whole(old), mark, text, flags=re.IGNORECASE)

@@ -23,7 +23,7 @@ import yaml
 from danlu.workshop.likeness.text import has_han
 
 Kind = Literal["name", "number", "content", "function"]
-"""``name``: of one thing; ``content``: what is asked of it; ``function``: what holds both together."""
+"""``name``: of one thing; ``content``: what is asked of it; ``function``: what joins the two."""
 
 LONGEST = 4
 """Characters of a guessed word."""
@@ -78,7 +78,8 @@ class Known:
     auxiliaries: frozenset[str]
     names: tuple[tuple[str, str], ...]
     relations: tuple[tuple[str, str], ...]
-    _other: dict[str, str] = field(default_factory=dict)
+    _other: Mapping[str, str] = field(default_factory=dict)
+    _names: frozenset[str] = frozenset()
 
     def translated(self, word: str) -> str | None:
         """Return a word in the other language; None if it is not known.
@@ -95,7 +96,7 @@ class Known:
             return "function"
         if word.casefold() not in self._other:
             return None
-        return "name" if any(word.casefold() in map(str.casefold, one) for one in self.names) else "content"
+        return "name" if word.casefold() in self._names else "content"
 
 
 @cache
@@ -114,6 +115,7 @@ def known_words() -> Known:
         names,
         relations,
         other,
+        frozenset(word.casefold() for pair in names for word in pair),
     )
 
 
@@ -203,7 +205,9 @@ class Vocabulary:
 @cache
 def _longest_known() -> int:
     known = known_words()
-    return max(len(word) for word in (*known.function, *(zh for _, zh in known.names)) if has_han(word))
+    return max(
+        len(word) for word in (*known.function, *(zh for _, zh in known.names)) if has_han(word)
+    )
 
 
 def words_of(text: str, vocabulary: Vocabulary | None = None) -> list[Word]:
@@ -225,7 +229,9 @@ def words_of(text: str, vocabulary: Vocabulary | None = None) -> list[Word]:
         start = piece.start()
         if piece["run"] is not None:
             for cut in vocabulary.cut(piece["run"]):
-                found.append(Word(cut, start, start + len(cut), known_words().kind_of(cut) or "content"))
+                found.append(
+                    Word(cut, start, start + len(cut), known_words().kind_of(cut) or "content")
+                )
                 start += len(cut)
         elif piece["number"] is not None:
             found.append(Word(piece[0], start, piece.end(), "number"))

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from danlu.config.recipe import SequencesSection
 from danlu.errors import ModelError, TemplateError
@@ -21,18 +20,14 @@ from danlu.models.adapters import unwrapped
 from danlu.models.attention import FOREST_ATTENTION
 from danlu.models.encoders import is_encoder
 from danlu.models.forest_support import use_forest_attention
-from danlu.models.head import OutputHead
 from danlu.records.record import TEXT_ROLE, Message, Record
 from danlu.sequences.branch import Branch
 from danlu.sequences.branches import record_turns
 from danlu.sequences.encode import Encoder
-from danlu.sequences.forest import Pack, build_packs, build_rows
-from danlu.training.scoring import token_states
+from danlu.training.scoring import Packing, completion_sums
 
 PACK_TOKENS = {"cpu": 4096, "cuda": 32_768}
 """Unique tokens computed at a time."""
-CHUNK_ROWS = 256
-"""Predictions whose logits exist at a time: 50 MB with a vocabulary of 50,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +148,11 @@ class LikelihoodModel:
                 self._model.set_attn_implementation(FOREST_ATTENTION)
             elif self._model.config._attn_implementation == FOREST_ATTENTION:
                 self._model.set_attn_implementation("sdpa")
-            for pack in self._packs(branches):
-                yield from self._sums(pack)
+            packing = Packing(self._pack_tokens, self.reason is None, whole_records=True)
+            for pack in packing.packs(branches):
+                found = completion_sums(self._model, pack)
+                for number, one in zip(pack.members.tolist(), found, strict=True):
+                    yield number, Found(one.logprob, one.tokens, greedy=one.greedy)
 
     def _branches(
         self,
@@ -199,37 +197,6 @@ class LikelihoodModel:
         if not turns:
             raise TemplateError("there is no question before it, or it is empty.")
         return turns[0].prompt_text, turns[0].completion_text
-
-    def _packs(self, branches: Sequence[Branch]) -> list[Pack]:
-        if self.reason is None:
-            return build_packs(branches, self._pack_tokens, whole_records=True)
-        return build_rows(branches, self._pack_tokens)
-
-    @torch.no_grad()
-    def _sums(self, pack: Pack) -> list[tuple[int, Found]]:
-        """Return a pack's members, each with the sum of its log-probabilities."""
-        device = self._model.device
-        states_TD = token_states(self._model, pack)
-        head = OutputHead.of(self._model)
-        predictor, target_S = (
-            torch.from_numpy(array).to(device) for array in (pack.predictor, pack.target)
-        )
-        logprobs, likeliest = [], []
-        for here in torch.arange(len(predictor), device=device).split(CHUNK_ROWS):
-            logits_CV = head.frozen_logits(states_TD[predictor[here]])
-            own_C = logits_CV.gather(1, target_S[here].unsqueeze(1)).squeeze(1)
-            logprobs.append((own_C - logits_CV.logsumexp(-1)).double().cpu())
-            likeliest.append((logits_CV.argmax(-1) == target_S[here]).cpu())
-        branch, members = torch.from_numpy(pack.branch), pack.members.tolist()
-        total_A = torch.zeros(len(members), dtype=torch.float64)
-        total_A.index_add_(0, branch, torch.cat(logprobs))
-        count_A = torch.bincount(branch, minlength=len(members))
-        greedy_A = torch.bincount(branch[torch.cat(likeliest)], minlength=len(members)) == count_A
-        found = zip(total_A.tolist(), count_A.tolist(), greedy_A.tolist(), strict=True)
-        return [
-            (member, Found(total, count, greedy=greedy))
-            for member, (total, count, greedy) in zip(members, found, strict=True)
-        ]
 
 
 @contextmanager

@@ -182,6 +182,10 @@
         svg("line", { class: "epoch", x1: px(step), x2: px(step), y1: top - 4, y2: bottom }, picture);
         if (height > 240) svg("text", { x: px(step), y: top - 8, "text-anchor": "middle" }, picture, `epoch ${done}`);
       }
+      for (const [step, number] of (height > 240 && data.marks) || []) {
+        svg("line", { class: "found", x1: px(step), x2: px(step), y1: bottom - 14, y2: bottom }, picture);
+        svg("text", { class: "found", x: px(step), y: bottom - 18, "text-anchor": "middle" }, picture, `${number}`);
+      }
       for (const { y, name } of spec.references || []) {
         if (py(y) < top - 1 || py(y) > bottom + 1) continue;
         svg("line", { class: "ref", x1: left, x2: right, y1: py(y), y2: py(y) }, picture);

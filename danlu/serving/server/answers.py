@@ -15,6 +15,7 @@ from danlu.generation.interface import Sampling
 from danlu.generation.requests import Finish, Piece, Request, TokenScore
 from danlu.sequences.encode import encode_prompt
 from danlu.serving.server.faults import ApiError
+from danlu.serving.server.forms import asked_form
 from danlu.serving.server.protocol import ChatRequest, CompletionRequest
 from danlu.serving.server.served import Served
 
@@ -59,6 +60,7 @@ def asked_chat(request: ChatRequest, served: Served, longest: int) -> Asked:
             param="messages",
         ) from error
     prompt = encode_prompt(served.generator.tokenizer, text)
+    form = asked_form(request, served)
     return _asked(
         request,
         served,
@@ -67,6 +69,7 @@ def asked_chat(request: ChatRequest, served: Served, longest: int) -> Asked:
         limit=request.limit,
         logprobs=request.logprobs,
         top=request.top_logprobs or 0,
+        form=form,
     )
 
 
@@ -107,6 +110,7 @@ def _asked(
     limit: int | None,
     logprobs: bool,
     top: int,
+    form: str | None = None,
 ) -> Asked:
     own = served.sampling
     temperature = own.temperature if request.temperature is None else request.temperature
@@ -128,11 +132,12 @@ def _asked(
                     on_piece=_nobody,
                     adapter=served.adapter,
                     stop=request.stops,
-                    stop_ids=served.generator.stop_ids,
+                    stop_ids=frozenset() if request.ignore_eos else served.generator.stop_ids,
                     top_logprobs=top,
                     bias=_bias(request, served),
                     presence=request.presence_penalty,
                     frequency=request.frequency_penalty,
+                    constraint=None if form is None else served.grammars.begin(form),
                 )
             )
     return Asked(tuple(requests), sum(len(prompt) for prompt in prompts))

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,15 +15,23 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from danlu.errors import did_you_mean
-from danlu.serving.server.answers import Answer, asked_chat, asked_completion
+from danlu.serving.gateway.forward import Forward
+from danlu.serving.gateway.routed import Routed
 from danlu.serving.server.capture import Capture
-from danlu.serving.server.chat import streamed, whole
 from danlu.serving.server.faults import ApiError
 from danlu.serving.server.keys import Keys
 from danlu.serving.server.metrics import Metrics
-from danlu.serving.server.protocol import ChatRequest, CompletionRequest, FeedbackRequest
-from danlu.serving.server.served import Served
+from danlu.serving.server.protocol import (
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    FeedbackRequest,
+)
 from danlu.serving.server.settings import ServerSettings
+
+if TYPE_CHECKING:  # what answers in this process imports torch; a gateway does without
+    from danlu.serving.server.answers import Answer
+    from danlu.serving.server.served import Served
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -39,14 +47,17 @@ LEFT_CHECK_S = 0.25
 """How often is looked whether a client who waits for a whole answer is still there."""
 
 
-def make_app(served: Sequence[Served], settings: ServerSettings) -> FastAPI:
+def make_app(
+    served: Sequence[Served], settings: ServerSettings, routed: Sequence[Routed] = ()
+) -> FastAPI:
     """Make the application.
 
     Args:
-        served: At least one model.
+        served: Models that are answered for in this process.
         settings: Limits and keys.
+        routed: Models that other servers answer for.
     """
-    server = _Server(served, settings)
+    server = _Server(served, settings, routed)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -55,6 +66,8 @@ def make_app(served: Sequence[Served], settings: ServerSettings) -> FastAPI:
         engines = {id(one.engine): one.engine for one in served}
         for engine in engines.values():
             await asyncio.to_thread(engine.close, drain_s=settings.drain_s)
+        for one in routed:
+            one.wire.close()
 
     app = FastAPI(title="Danlu", lifespan=life, redoc_url=None)
     app.state.server = server
@@ -64,11 +77,19 @@ def make_app(served: Sequence[Served], settings: ServerSettings) -> FastAPI:
     app.add_api_route("/v1/models/{name:path}", server.model, methods=["GET"])
     app.add_api_route("/v1/chat/completions", server.chat, methods=["POST"])
     app.add_api_route("/v1/completions", server.complete, methods=["POST"])
+    app.add_api_route("/v1/embeddings", server.embed, methods=["POST"])
     app.add_api_route("/v1/feedback", server.feedback, methods=["POST"])
     app.add_exception_handler(ApiError, _api_error)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _not_valid)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]
     app.add_exception_handler(Exception, _fault)
+    if routed:
+        app.add_middleware(
+            Forward,
+            routed=server.routed,
+            seconds=settings.seconds,
+            capture=server.capture,
+        )
     app.add_middleware(_Guard, server=server)
     if settings.origins:
         app.add_middleware(
@@ -83,10 +104,13 @@ def make_app(served: Sequence[Served], settings: ServerSettings) -> FastAPI:
 class _Server:
     """The routes, and what they share."""
 
-    def __init__(self, served: Sequence[Served], settings: ServerSettings) -> None:
+    def __init__(
+        self, served: Sequence[Served], settings: ServerSettings, routed: Sequence[Routed]
+    ) -> None:
         self.served = {one.name: one for one in served}
+        self.routed = {one.name: one for one in routed}
         self.settings = settings
-        self.metrics = Metrics(served)
+        self.metrics = Metrics(served, routed)
         self.keys = Keys(settings.keys) if settings.keys is not None else None
         self.capture = (
             Capture(settings.capture, settings.keep_days) if settings.capture is not None else None
@@ -96,8 +120,14 @@ class _Server:
 
     async def health(self) -> JSONResponse:
         """Say whether requests are taken."""
-        state = {"status": "closing" if self.closing else "ok", "models": list(self.served)}
-        return JSONResponse(state, status_code=503 if self.closing else 200)
+        ended = [one.name for one in self.routed.values() if not one.alive()]
+        status = "ok"
+        if self.closing:
+            status = "closing"
+        elif ended:
+            status = f"the engine behind {', '.join(ended)} has ended"
+        state = {"status": status, "models": [*self.served, *self.routed]}
+        return JSONResponse(state, status_code=200 if status == "ok" else 503)
 
     async def numbers(self) -> Response:
         """Return the metrics for Prometheus."""
@@ -105,15 +135,20 @@ class _Server:
 
     async def models(self) -> dict[str, Any]:
         """List the models."""
-        return {"object": "list", "data": [_about(one) for one in self.served.values()]}
+        return {"object": "list", "data": [_about(one) for one in self._all().values()]}
 
     async def model(self, name: str) -> dict[str, Any]:
         """Describe one model."""
+        if name in self.routed:
+            return _about(self.routed[name])
         return _about(self._named(name))
 
     async def chat(self, body: ChatRequest, request: Request) -> Response:
         """Answer a conversation."""
-        served = self._named(body.model)
+        from danlu.serving.server.answers import asked_chat
+        from danlu.serving.server.chat import streamed, whole
+
+        served = self._answering(body.model)
         asked = asked_chat(body, served, self.settings.longest)
 
         def said(answer_id: str, answers: list[Answer]) -> None:
@@ -130,13 +165,24 @@ class _Server:
 
     async def complete(self, body: CompletionRequest, request: Request) -> Response:
         """Go on with a text."""
-        served = self._named(body.model)
+        from danlu.serving.server.answers import asked_completion
+        from danlu.serving.server.chat import streamed, whole
+
+        served = self._answering(body.model)
         asked = asked_completion(body, served, self.settings.longest)
         if body.stream:
             none = streamed(body, served, asked, self.settings.seconds, lambda *_: None)
             return self._stream(none)
         found, _ = await self._wait(whole(body, served, asked, self.settings.seconds), request)
         return JSONResponse(found)
+
+    async def embed(self, body: EmbeddingRequest, request: Request) -> JSONResponse:
+        """Make vectors of texts."""
+        from danlu.serving.server.embeddings import embeddings
+
+        served = self._named(body.model)
+        work = embeddings(body, served, self.settings.seconds)
+        return JSONResponse(await self._wait(work, request))
 
     async def feedback(self, body: FeedbackRequest) -> dict[str, Any]:
         """Keep what somebody says of an answer."""
@@ -150,15 +196,26 @@ class _Server:
         await asyncio.to_thread(self.capture.feedback, body)
         return {"object": "feedback", "id": body.id, "kept": True}
 
+    def _all(self) -> dict[str, Served | Routed]:
+        return {**self.served, **self.routed}
+
     def _named(self, name: str) -> Served:
         if name not in self.served:
             raise ApiError(
-                f"there is no model {name!r}.{did_you_mean(name, self.served)}",
+                f"there is no model {name!r}.{did_you_mean(name, self._all())}",
                 status=404,
                 param="model",
                 code="model_not_found",
             )
         return self.served[name]
+
+    def _answering(self, name: str) -> Served:
+        served = self._named(name)
+        if served.encodes:
+            raise ApiError(
+                f"{name} is an encoder, and answers nothing: ask /v1/embeddings.", param="model"
+            )
+        return served
 
     def _stream(self, events: AsyncIterator[bytes]) -> StreamingResponse:
         headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -300,14 +357,20 @@ def _too_large(server: _Server) -> ApiError:
     )
 
 
-def _about(served: Served) -> dict[str, Any]:
+def _about(model: Served | Routed) -> dict[str, Any]:
+    if isinstance(model, Routed):
+        created, version = model.origin.created, model.origin.data_version
+        context_tokens = model.context_tokens
+    else:
+        created, version = model.created, model.data_version
+        context_tokens = model.generator.context_tokens
     return {
-        "id": served.name,
+        "id": model.name,
         "object": "model",
-        "created": served.created,
+        "created": created,
         "owned_by": "danlu",
-        "max_model_len": served.generator.context_tokens,
-        "data_version": served.data_version or None,
+        "max_model_len": context_tokens,
+        "data_version": version or None,
     }
 
 

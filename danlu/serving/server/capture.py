@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from danlu.records.capture import Feedback, Turn, Vote, append_capture, now
 from danlu.records.record import Message
-from danlu.serving.server.answers import Answer
 from danlu.serving.server.protocol import ChatRequest, FeedbackRequest
-from danlu.serving.server.served import Served
 from danlu.workshop.privacy import mask_turn, mask_value, mask_vote
+
+if TYPE_CHECKING:
+    from danlu.serving.gateway.heard import Heard
+    from danlu.serving.gateway.routed import Routed
+    from danlu.serving.server.answers import Answer
+    from danlu.serving.server.served import Served
 
 SESSION_HEADER = "x-session-id"
 """Clients that send it say which requests are one conversation."""
@@ -51,35 +57,48 @@ class Capture:
         headers: Mapping[str, str],
     ) -> None:
         """Write down an answer with the conversation before it."""
-        plain = [message.plain() for message in request.messages]
-        messages = [
-            Message(
-                one["role"],
-                one["content"],
-                extra={k: v for k, v in one.items() if k not in ("role", "content")},
-            )
-            for one in plain
-        ]
-        if not any(message.role == "user" for message in messages):
-            return  # nobody has asked anything
         text = answer.text
         calls: list[dict[str, Any]] = []
         if request.tools and served.calls is not None:
             text, calls = served.calls.read(answer.text)
-        extra = {"tool_calls": [{"type": "function", "function": call} for call in calls]}
-        messages.append(Message("assistant", text, extra=extra if calls else {}))
-        tools = mask_value([tool.model_dump(exclude_none=True) for tool in request.tools or []])
-        turn = Turn(
-            id=answer_id,
-            messages=tuple(messages),
-            time=now(),
-            session=_pseudonym(headers.get(SESSION_HEADER) or request.user or ""),
-            model=served.name,
-            adapter=served.run or "",
-            data_version=served.data_version,
-            tools=tuple(tools.value),
+        self._turn(
+            Turn(
+                id=answer_id,
+                messages=_messages([one.plain() for one in request.messages], text, calls),
+                time=now(),
+                session=_session(headers, request.user),
+                model=served.name,
+                adapter=served.run or "",
+                data_version=served.data_version,
+                tools=tuple(tool.model_dump(exclude_none=True) for tool in request.tools or []),
+            )
         )
-        self._append(mask_turn(turn).value)
+
+    def heard(
+        self, asked: Mapping[str, Any], routed: Routed, heard: Heard, headers: Mapping[str, str]
+    ) -> None:
+        """Write down an answer that another server gave, with the conversation before it."""
+        given = [_readable(one) for one in asked.get("messages") or ()]
+        tools = [one for one in asked.get("tools") or () if isinstance(one, dict)]
+        user = asked.get("user")
+        self._turn(
+            Turn(
+                id=heard.id or f"chatcmpl-{secrets.token_hex(12)}",
+                messages=_messages(given, heard.text, heard.calls),
+                time=now(),
+                session=_session(headers, user if isinstance(user, str) else None),
+                model=routed.name,
+                adapter=routed.origin.run or "",
+                data_version=routed.origin.data_version,
+                tools=tuple(tools),
+            )
+        )
+
+    def _turn(self, turn: Turn) -> None:
+        if not any(message.role == "user" for message in turn.messages):
+            return  # nobody has asked anything
+        tools = mask_value(list(turn.tools)).value
+        self._append(mask_turn(replace(turn, tools=tuple(tools))).value)
 
     def feedback(self, said: FeedbackRequest) -> None:
         """Write down what somebody says of an answer."""
@@ -106,6 +125,45 @@ class Capture:
             found = _DAY.fullmatch(path.name)
             if found and date.fromisoformat(found[1]) < oldest:
                 path.unlink()
+
+
+def _messages(
+    before: Sequence[Mapping[str, Any]], text: str, calls: Sequence[Mapping[str, Any]]
+) -> tuple[Message, ...]:
+    """Return a conversation with its answer."""
+    messages = [
+        Message(
+            one["role"],
+            one["content"],
+            extra={k: v for k, v in one.items() if k not in ("role", "content")},
+        )
+        for one in before
+    ]
+    extra = {"tool_calls": [{"type": "function", "function": call} for call in calls]}
+    messages.append(Message("assistant", text, extra=extra if calls else {}))
+    return tuple(messages)
+
+
+def _readable(message: Any) -> dict[str, Any]:
+    """Return a message that another server has taken, its parts joined; pictures by their kind.
+
+    Example:
+        >>> parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url"}]
+        >>> _readable({"role": "user", "content": parts})
+        {'role': 'user', 'content': 'What is this?[image_url]'}
+    """
+    given = dict(message) if isinstance(message, Mapping) else {}
+    content = given.get("content")
+    if isinstance(content, list):
+        parts = [one if isinstance(one, Mapping) else {"text": str(one)} for one in content]
+        content = "".join(str(one.get("text") or f"[{one.get('type', '')}]") for one in parts)
+    role = str(given.get("role") or "user")
+    text = None if content is None else str(content)
+    return {**given, "role": "system" if role == "developer" else role, "content": text}
+
+
+def _session(headers: Mapping[str, str], user: str | None) -> str:
+    return _pseudonym(headers.get(SESSION_HEADER) or user or "")
 
 
 def _pseudonym(name: str) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from danlu.serving.server.served import Served
+if TYPE_CHECKING:
+    from danlu.serving.gateway.routed import Routed
+    from danlu.serving.server.served import Served
 
 FIRST_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 WHOLE_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -21,9 +23,10 @@ class Metrics:
 
     Args:
         served: Its models.
+        routed: Those that other servers answer for.
     """
 
-    def __init__(self, served: Sequence[Served]) -> None:
+    def __init__(self, served: Sequence[Served], routed: Sequence[Routed] = ()) -> None:
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "danlu_requests",
@@ -45,7 +48,7 @@ class Metrics:
             buckets=FIRST_S,
             registry=self._registry,
         )
-        self._registry.register(_Engines(served))
+        self._registry.register(_Engines(served, routed))
 
     def text(self) -> bytes:
         """Return all numbers in Prometheus' text form."""
@@ -55,8 +58,9 @@ class Metrics:
 class _Engines:
     """Reads the engines' own counts when it is asked."""
 
-    def __init__(self, served: Sequence[Served]) -> None:
-        self._engines = {id(one.engine): (one.name, one.engine) for one in reversed(served)}
+    def __init__(self, served: Sequence[Served], routed: Sequence[Routed]) -> None:
+        engines = {id(one.engine): (one.name, one.engine.counts) for one in reversed(served)}
+        self._counts = [*engines.values(), *((one.name, one.counts) for one in routed)]
 
     def collect(self) -> Iterator[Any]:
         """Return the metrics as they are now."""
@@ -83,6 +87,6 @@ class _Engines:
         return ()
 
     def _family(self, family: Any, field: str) -> Any:
-        for name, engine in self._engines.values():
-            family.add_metric([name], getattr(engine.counts, field))
+        for name, counts in self._counts:
+            family.add_metric([name], getattr(counts, field))
         return family

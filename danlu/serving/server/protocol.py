@@ -6,9 +6,11 @@ passed over.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from danlu.errors import DanluError, did_you_mean
 
 Temperature = Annotated[float, Field(ge=0, le=10)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -17,6 +19,26 @@ Stop = Annotated[str, Field(max_length=256)]
 MOST_STOPS = 16
 MOST_CHOICES = 128
 MOST_TOP_LOGPROBS = 20
+MOST_INPUTS = 2048
+
+Pooling = Literal["mean", "last", "first"]
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+
+
+def checked_pooling(name: str) -> Pooling:
+    """Return a pooling of hidden states by its name.
+
+    Raises:
+        DanluError: If there is none of this name.
+    """
+    for one in POOLINGS:
+        if name == one:
+            return one
+    raise DanluError(
+        f"there is no pooling {name!r}; there are {', '.join(POOLINGS)}."
+        f"{did_you_mean(name, POOLINGS)}",
+        where="--pooling",
+    )
 
 
 def must_be_whole(value: Any) -> Any:
@@ -72,6 +94,7 @@ class _Sampled(_Request):
     frequency_penalty: Penalty = 0.0
     logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = None
     seed: int | None = None
+    ignore_eos: bool = False
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -149,11 +172,15 @@ class Tool(BaseModel):
 
 
 class ResponseFormat(BaseModel):
-    """What form an answer shall have; only ``text`` can be promised."""
+    """What form an answer shall have.
 
-    model_config = ConfigDict(extra="allow")
+    Attributes:
+        type: ``text``, ``json_object`` or ``json_schema``.
+        json_schema: With the schema under ``schema``, of the last kind.
+    """
 
     type: str
+    json_schema: dict[str, Any] | None = None
 
 
 class ChatRequest(_Sampled):
@@ -170,23 +197,22 @@ class ChatRequest(_Sampled):
 
     @model_validator(mode="after")
     def _what_cannot_be_promised(self) -> ChatRequest:
-        if self.response_format is not None and self.response_format.type != "text":
-            raise ValueError(
-                f"response_format {self.response_format.type!r} cannot be promised: ask for the "
-                "form in the prompt and check the answer, or leave it out"
-            )
-        if self.tool_choice not in (None, "auto", "none"):
-            raise ValueError(
-                "tool_choice can be 'auto' or 'none': a call cannot be forced from this model"
-            )
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
+        if self.ignore_eos and self.held_to_form:
+            raise ValueError("ignore_eos would go on behind the form that is asked for")
         return self
 
     @property
     def limit(self) -> int | None:
         """The longest answer asked for, in tokens."""
         return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def held_to_form(self) -> bool:
+        """Whether the answer has to have a form."""
+        free = self.response_format is None or self.response_format.type == "text"
+        return not free or self.tool_choice not in (None, "auto", "none")
 
 
 class CompletionRequest(_Sampled):
@@ -220,11 +246,25 @@ class CompletionRequest(_Sampled):
 
 
 class EmbeddingRequest(_Request):
-    """``POST /v1/embeddings``, of encoder models."""
+    """``POST /v1/embeddings``."""
 
-    input: str | Annotated[list[str], Field(min_length=1, max_length=2048)]
+    input: (
+        str
+        | Annotated[list[int], Field(min_length=1)]
+        | Annotated[list[str], Field(min_length=1, max_length=MOST_INPUTS)]
+        | Annotated[list[list[int]], Field(min_length=1, max_length=MOST_INPUTS)]
+    )
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = None
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def inputs(self) -> list[str] | list[list[int]]:
+        """The texts, each a text or token ids."""
+        if isinstance(self.input, str):
+            return [self.input]
+        if isinstance(self.input[0], int):
+            return [self.input]  # type: ignore[list-item]
+        return self.input  # type: ignore[return-value]
 
 
 class FeedbackRequest(BaseModel):

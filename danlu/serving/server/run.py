@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from danlu.serving import listening as sockets
 from danlu.serving.server.app import make_app
-from danlu.serving.server.served import Served
 from danlu.serving.server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from danlu.serving.gateway.routed import Routed
+    from danlu.serving.server.served import Served
 
 
 def listen(settings: ServerSettings) -> socket.socket:
@@ -28,17 +32,20 @@ def serve(
     settings: ServerSettings,
     listening: socket.socket,
     ready: Callable[[str], None],
+    *,
+    routed: Sequence[Routed] = (),
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; answers under way then have some time to end.
 
     Args:
-        served: The models.
+        served: The models that are answered for in this process.
         settings: How they are served.
         listening: From ``listen``.
         ready: Called with the address once requests are taken.
+        routed: The models that other servers answer for.
     """
     config = uvicorn.Config(
-        make_app(served, settings),
+        make_app(served, settings, routed),
         log_level=logging.WARNING,
         access_log=False,
         timeout_graceful_shutdown=int(settings.drain_s) + 5,

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, cast
 
-from danlu.errors import ModelError
+from danlu.generation.constrain import Grammars
 from danlu.generation.engine import Engine, EngineLimits
 from danlu.generation.interface import Sampling
 from danlu.generation.local import TransformersGenerator
 from danlu.generation.rows import OneByOne, SideBySide, use_rows_attention
 from danlu.models.adapters import must_be_safetensors
+from danlu.models.encoders import is_encoder
 from danlu.models.load import load_model, load_tokenizer, pick_device, pick_dtype
 from danlu.models.quiet import quiet
+from danlu.models.readout import Readout, has_readout
 from danlu.models.source import adapter_base, read_json, resolve, run_model, saved_folder
 from danlu.models.token_rows import ROWS_FILE
 from danlu.sequences.golden import check_golden
 from danlu.sequences.template import ChatTemplate
 from danlu.serving.server.calls import CallForm, call_form
+from danlu.serving.server.encoder import EncoderEngine, EncoderParts
+from danlu.serving.server.origin import Origin, Wanted
+from danlu.serving.server.protocol import Pooling
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Served:
         run: The run directory it comes from; None if it is not of a run.
         data_version: Id of the dataset version it was tuned on; empty if none is known.
         created: When its files were made, in seconds since 1970.
+        pooling: How embeddings are made of its hidden states.
+        encodes: Whether it is an encoder, which answers nothing.
     """
 
     name: str
@@ -49,33 +54,13 @@ class Served:
     run: str | None = None
     data_version: str = ""
     created: int = 0
+    pooling: Pooling = "mean"
+    encodes: bool = False
 
-
-@dataclass(frozen=True)
-class Wanted:
-    """A model to be served.
-
-    Attributes:
-        name: What clients shall call it.
-        path: A run directory, a folder, a GGUF file, a hub id or ``builtin:NAME``.
-    """
-
-    name: str
-    path: str
-
-    @classmethod
-    def of(cls, text: str) -> Wanted:
-        """Read ``NAME=PATH``, or a path, whose last part is then the name.
-
-        Example:
-            >>> Wanted.of("runs/support"), Wanted.of("help=runs/support").name
-            (Wanted(name='support', path='runs/support'), 'help')
-        """
-        name, equals, path = text.partition("=")
-        if equals and name and path and not Path(text).exists():
-            return cls(name, path)
-        plain = text.removeprefix("builtin:").rstrip("/")
-        return cls(Path(plain).name or plain, text)
+    @cached_property
+    def grammars(self) -> Grammars:
+        """Makes the forms that answers can be held to."""
+        return Grammars(self.generator.tokenizer, sorted(self.generator.stop_ids))
 
 
 def load_served(
@@ -85,30 +70,27 @@ def load_served(
     device: str = "auto",
     precision: str = "auto",
     limits: EngineLimits | None = None,
+    pooling: Pooling | None = None,
     trust_remote_code: bool = False,
     progress: bool = True,
 ) -> list[Served]:
     """Load models; LoRA adapters of one base share it.
 
     Args:
-        wanted: What and under which names.
+        wanted: What and under which names, all different.
         template: Chat template, where a model has none of its own.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``auto``, ``float32`` or ``bfloat16``.
         limits: Of each engine.
+        pooling: Of embeddings; None is the mean, of an encoder with a head that of its head.
         trust_remote_code: Run Python code that comes with a model.
         progress: Show a bar on stderr while a model is converted for the first time.
 
     Raises:
-        ModelError: If one is not there or cannot be read, or two have the same name.
+        ModelError: If one is not there or cannot be read.
         TemplateError: If one has no chat template, or renders its golden prompts otherwise.
     """
     names = [one.name for one in wanted]
-    for name in names:
-        if names.count(name) > 1:
-            raise ModelError(
-                "two models have this name; give one another, as in other=PATH.", where=name
-            )
     place = pick_device(device)
     options: dict[str, Any] = {
         "dtype": pick_dtype(precision, place),
@@ -121,11 +103,34 @@ def load_served(
         if base is None or len(together) == 1:
             for one in together:
                 model = load_model(one.path, **options)
+                if is_encoder(model.config):
+                    served.append(_encoder(model, one, limits))
+                    continue
                 served += _serve(model, {None: one}, template, limits)
         else:
             model = _with_adapters(base, together, options)
             served += _serve(model, {one.name: one for one in together}, template, limits)
+    if pooling is not None:
+        served = [replace(one, pooling=pooling) for one in served]
     return sorted(served, key=lambda one: names.index(one.name))
+
+
+def _encoder(model: Any, wanted: Wanted, limits: EngineLimits | None) -> Served:
+    """Make an entry for an encoder, which has an engine of its own kind."""
+    tokenizer = load_tokenizer(wanted.path, progress=False)
+    folder, origin = saved_folder(wanted.path), Origin.of(wanted.path)
+    engine = EncoderEngine(model.eval(), tokenizer.pad_token_id or 0, limits)
+    return Served(
+        name=wanted.name,
+        # What of both is asked for embeddings, these have too.
+        generator=cast("TransformersGenerator", EncoderParts(model, tokenizer)),
+        engine=cast("Engine", engine),
+        run=origin.run,
+        data_version=origin.data_version,
+        created=origin.created,
+        pooling=Readout.load(folder).info.pooling if has_readout(folder) else "mean",
+        encodes=True,
+    )
 
 
 def _serve(
@@ -155,11 +160,12 @@ def _serve(
             adapter=adapter,
             calls=call_form(generators[adapter].template),
             sampling=_defaults(model),
-            run=_run(one.path),
-            data_version=_data_version(one.path),
-            created=_created(one.path),
+            run=origin.run,
+            data_version=origin.data_version,
+            created=origin.created,
         )
         for adapter, one in wanted.items()
+        for origin in [Origin.of(one.path)]
     ]
 
 
@@ -187,13 +193,13 @@ def _with_adapters(base: str, together: Sequence[Wanted], options: dict[str, Any
     plain = load_model(base, **options)
     model: Any = None
     for one in together:
-        folder = str(saved_folder(one.path))
-        must_be_safetensors(Path(folder))
+        folder = saved_folder(one.path)
+        must_be_safetensors(folder)
         with quiet():
             if model is None:
-                model = PeftModel.from_pretrained(plain, folder, adapter_name=one.name)
+                model = PeftModel.from_pretrained(plain, str(folder), adapter_name=one.name)
             else:
-                model.load_adapter(folder, adapter_name=one.name)
+                model.load_adapter(str(folder), adapter_name=one.name)
     model.requires_grad_(False)
     return model.to(options["device"])
 
@@ -206,22 +212,3 @@ def _defaults(model: Any) -> Sampling:
         temperature=getattr(config, "temperature", None) or plain.temperature,
         top_p=getattr(config, "top_p", None) or plain.top_p,
     )
-
-
-def _run(path: str) -> str | None:
-    source = resolve(path)
-    return path if source.kind == "run" else None
-
-
-def _data_version(path: str) -> str:
-    """Return which dataset version a run was trained on, if it names one."""
-    file = Path(path) / "resolved.json"
-    if not file.is_file():
-        return ""
-    datasets = json.loads(file.read_text("utf-8")).get("datasets") or []
-    return str(datasets[0].get("id", "")) if datasets else ""
-
-
-def _created(path: str) -> int:
-    place = Path(path)
-    return int(place.stat().st_mtime) if place.exists() else int(time.time())

@@ -80,7 +80,7 @@ def keep_unlike(
     while start < count:
         stop = min(count, start + size)
         for found in _all(finders, start, stop, 0, start):
-            _note(found, partner, value)
+            note_nearest(found, partner, value)
         block = slice(start, stop)
         kept[block] = (partner[block] < 0) | apart[block]
         _drop(finders, kept & ~apart)
@@ -129,8 +129,14 @@ def _drop(finders: Sequence[Finder], alive: Bool) -> None:
         finder.drop(alive)
 
 
-def _note(found: Alike, partner: Int64, value: Float64) -> None:
-    """Take the best of the pairs found, and of what is known, for each right thing."""
+def note_nearest(found: Alike, partner: Int64, value: Float64) -> None:
+    """Take the best of the pairs found, and of what is known, for each right thing.
+
+    Args:
+        found: Pairs.
+        partner: ``(R,)``: the earliest of the most alike so far, or -1; written to.
+        value: ``(R,)``: how much; written to.
+    """
     order = np.lexsort((found.left, -found.value, found.right))
     right = found.right[order]
     best = order[np.concatenate([[True], right[1:] != right[:-1]])] if len(order) else order

@@ -7,7 +7,8 @@ that may be above a limit; only those are aligned.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from array import array
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -30,10 +31,14 @@ def rouge_l(text: str, other: str) -> float:
     return float(value)
 
 
-def unit_bags(texts: Sequence[Sequence[Hashable]]) -> Bags:
-    """Number the units of texts: equal units, equal numbers."""
+def unit_bags(texts: Iterable[Sequence[Hashable]]) -> Bags:
+    """Number the units of texts: equal units, equal numbers. Holds 8 bytes for each unit."""
     numbers: dict[Hashable, int] = {}
-    return Bags.of([[numbers.setdefault(unit, len(numbers)) for unit in text] for text in texts])
+    sizes, flat = array("q", [0]), array("q")
+    for text in texts:
+        sizes.append(len(text))
+        flat.extend([numbers.setdefault(unit, len(numbers)) for unit in text])
+    return Bags(np.cumsum(sizes, dtype=np.int64), np.array(flat, np.int64))
 
 
 class AboveRouge:

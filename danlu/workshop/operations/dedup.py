@@ -140,7 +140,7 @@ class Dedup:
         if self.keep == "longest":
             numbers.sort(key=lambda number: -len(parts(records[number]).answer))
         elif self.keep == "best":
-            scores = self.scores.of(records)
+            scores = self.scores.of(record.id for record in records)
             numbers.sort(key=lambda number: -scores[number])
         return numbers
 

@@ -71,7 +71,7 @@ class Scores:
                 raise RecordError(f"{id_!r} has two scores.", where=where)
         return cls(by_id)
 
-    def of(self, records: Iterable[Record]) -> list[float]:
+    def of(self, ids: Iterable[str]) -> list[float]:
         """Return the score of each record.
 
         Raises:
@@ -79,16 +79,14 @@ class Scores:
         """
         found: list[float] = []
         missing: list[str] = []
-        for record in records:
-            if record.id in self.by_id:
-                found.append(self.by_id[record.id])
+        for one in ids:
+            if one in self.by_id:
+                found.append(self.by_id[one])
             else:
-                missing.append(record.id)
+                missing.append(one)
         if missing:
-            raise RecordError(
-                f"{len(missing)} records have no score ({', '.join(missing[:3])} ...). --unscored "
-                "keep or drop goes on without."
-            )
+            some = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+            raise RecordError(f"{len(missing):,} records have no score ({some}).")
         return found
 
     def settings(self) -> dict[str, object]:

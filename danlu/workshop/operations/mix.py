@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import ClassVar, Literal, NamedTuple
@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from danlu.errors import RecordError
 from danlu.records import Record
 from danlu.workshop.likeness.overlap import Int64
 from danlu.workshop.likeness.parts import parts
@@ -89,11 +90,15 @@ class Mix:
         Targets.parse(self.targets)
 
     def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:
-        """Say of every record whether it is taken; repeated ones are made, after their original."""
-        records = list(records)
-        drawn = self._draw(records)
-        used = {record.id for record in records}
-        for number, record in enumerate(records):
+        """Say of every record whether it is taken; repeated ones are made, after their original.
+
+        Goes through the records twice and holds their ids; an iterator, that cannot be gone through
+        again, is held.
+        """
+        held = list(records) if isinstance(records, Iterator) else records
+        drawn = self._draw(held)
+        used = set(drawn.ids)
+        for number, record in enumerate(held):
             row = drawn.rows[drawn.group[number]]
             count = int(drawn.counts[number])
             if not count:
@@ -108,11 +113,11 @@ class Mix:
                 repeated = replace(record, id=f"{record.id}#{copy}")
                 yield make(repeated, "repeat", partner=record.id)
             if number % 1000 == 0:
-                progress(self.name, number, len(records))
+                progress(self.name, number, len(drawn.ids))
 
     def outcome(self, records: Iterable[Record]) -> list[Achieved]:
         """Say what is asked for and achieved, by group."""
-        drawn = self._draw(list(records))
+        drawn = self._draw(records)
         taken = drawn.amount * drawn.counts
         whole = float(taken.sum())
         found = []
@@ -136,9 +141,17 @@ class Mix:
             )
         return found
 
-    def _draw(self, records: Sequence[Record]) -> _Drawn:
-        names = self._groups(records)
-        amount = self._amounts(records)
+    def _draw(self, records: Iterable[Record]) -> _Drawn:
+        ids: list[str] = []
+        names: list[str] = []
+        counts: list[int] = []
+        group_of = self._grouping()
+        for record in records:
+            ids.append(record.id)
+            names.append(group_of(record))
+            # An empty answer is still an end of the turn to be learned.
+            counts.append(max(1, len(parts(record).answer)) if self.unit == "characters" else 1)
+        amount = np.array(self._tokens(ids) if self.unit == "tokens" else counts, np.float64)
         numbers: dict[str, int] = {}
         for name in sorted(set(names)):
             numbers[name] = len(numbers)
@@ -152,30 +165,34 @@ class Mix:
             cap=self.cap,
         )
         times = np.array([row.times for row in rows])
-        marks = marks_of_ids((record.id for record in records), self.seed)
-        return _Drawn(rows, group, amount, take(times, group, amount, marks))
+        marks = marks_of_ids(ids, self.seed)
+        return _Drawn(ids, rows, group, amount, take(times, group, amount, marks))
 
-    def _groups(self, records: Sequence[Record]) -> list[str]:
+    def _grouping(self) -> Callable[[Record], str]:
+        """Return what names the group of a record."""
         if self.by == "task_type":
-            return [record.task_type for record in records]
+            return lambda record: record.task_type
         if self.by == "area":
-            return [record.task_type.partition("/")[0] for record in records]
+            return lambda record: record.task_type.partition("/")[0]
         named = set(Targets.parse(self.targets).names)
-        sources = (record.source for record in records)
-        return [source if source in named else PurePath(source).stem for source in sources]
 
-    def _amounts(self, records: Sequence[Record]) -> NDArray[np.float64]:
-        if self.unit == "records":
-            return np.ones(len(records))
-        if self.unit == "tokens":
-            return np.array(self.tokens.of(records), np.float64)
-        # An empty answer is still an end of the turn to be learned.
-        return np.array([max(1, len(parts(record).answer)) for record in records], np.float64)
+        def source_of(record: Record) -> str:
+            return record.source if record.source in named else PurePath(record.source).stem
+
+        return source_of
+
+    def _tokens(self, ids: Iterable[str]) -> list[float]:
+        try:
+            return self.tokens.of(ids)
+        except RecordError as error:
+            remedy = "Give trained tokens: --tokens FILE, as 'danlu data score' writes it."
+            raise RecordError(f"{error.message} {remedy}") from error
 
 
 class _Drawn(NamedTuple):
-    """The groups, and of each record its group, what it counts, and how often it is taken."""
+    """The ids, the groups, and of each record its group, amount, and how often it is taken."""
 
+    ids: list[str]
     rows: list[Row]
     group: Int64
     amount: NDArray[np.float64]

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 
 from danlu.errors import DanluError
 from danlu.records import Record
-from danlu.workshop.likeness.greedy import keep_unlike
+from danlu.workshop.execution.executor import HERE, Executor
+from danlu.workshop.likeness.greedy import Nearest, keep_unlike
+from danlu.workshop.likeness.overlap import Bags, Bool
 from danlu.workshop.likeness.parts import parts
 from danlu.workshop.likeness.rouge import AboveRouge, unit_bags
 from danlu.workshop.likeness.text import fold, units
+from danlu.workshop.likeness.tiles import keep_unlike_in_tiles
 from danlu.workshop.operations.aside import stands_aside
 from danlu.workshop.operations.given import Pool
 from danlu.workshop.store.decision import Decision, Progress, drop, keep
@@ -36,6 +40,7 @@ class Novelty:
     Attributes:
         limit: Highest ROUGE-L F1 that still counts as new; self-instruct's is 0.7.
         pool: Prompts that are there before the first record.
+        executor: Compares prompts.
 
     Raises:
         DanluError: If the limit is not between 0 and 1.
@@ -46,38 +51,57 @@ class Novelty:
 
     limit: float = 0.7
     pool: Pool = field(default_factory=Pool)
+    executor: Executor = field(default=HERE, metadata={"setting": False})
 
     def __post_init__(self) -> None:
         if not 0 < self.limit < 1:
             raise DanluError(f"the novelty limit is {self.limit:g}; it must be between 0 and 1.")
 
     def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:
-        """Say of every record whether it is kept."""
-        records = list(records)
-        ids = [*self.pool.texts, *(record.id for record in records)]
-        texts = [*self.pool.texts.values(), *(parts(record).prompt for record in records)]
-        given = len(self.pool.texts)
-        aside = [False] * given + [stands_aside(record, RULE) for record in records]
-        folded = [fold(text) for text in texts]
-        bags = [units(text) for text in folded]
-        nearest = keep_unlike(
-            len(bags),
-            [AboveRouge(unit_bags(bags), self.limit)],
-            aside=np.array(aside, np.bool_),
-            given=given,
-            progress=lambda done: progress(self.name, done, len(bags)),
-        )
+        """Say of every record whether it is kept.
+
+        Goes through the records twice and holds what is compared of them; an iterator, that cannot
+        be gone through again, is held.
+        """
+        held = list(records) if isinstance(records, Iterator) else records
+        ids, aside = [*self.pool.texts], [False] * len(self.pool.texts)
+        bare: dict[int, str] = {}  # What has no unit can only be equal to another.
+
+        def prompts() -> Iterator[str]:
+            yield from self.pool.texts.values()
+            for record in held:
+                ids.append(record.id)
+                aside.append(stands_aside(record, RULE))
+                yield parts(record).prompt
+
+        def cut() -> Iterator[list[str]]:
+            for number, text in enumerate(prompts()):
+                found = units(folded := fold(text))
+                if not found:
+                    bare[number] = folded
+                yield found
+
+        nearest = self._nearest(unit_bags(cut()), np.array(aside, np.bool_), progress)
         partner, value = nearest.partner.tolist(), nearest.value.tolist()
-        # What has no unit can only be equal to another.
-        bare: dict[str, int] = {}
-        for number, bag in enumerate(bags):
-            if not bag and not aside[number]:
-                bare.setdefault(folded[number], number)
-        for number, record in enumerate(records, given):
+        first = {text: number for number, text in reversed(bare.items()) if not aside[number]}
+        for number, record in enumerate(held, len(self.pool.texts)):
             like, much = partner[number], value[number]
-            if not bags[number] and bare.get(folded[number], number) < number:
-                like, much = bare[folded[number]], 1.0
+            if number in bare and first.get(bare[number], number) < number:
+                like, much = first[bare[number]], 1.0
             if like < 0:
                 yield keep(record)
                 continue
             yield after_veto(drop(record, RULE, much, self.limit, partner=ids[like]), record)
+
+    def _nearest(self, bags: Bags, aside: Bool, progress: Progress) -> Nearest:
+        """Find what each prompt is most like among those that are kept before it."""
+        finding, given = partial(AboveRouge, limit=self.limit), len(self.pool.texts)
+
+        def told(done: int) -> None:
+            progress(self.name, done, len(bags))
+
+        if self.executor is HERE:
+            return keep_unlike(len(bags), [finding(bags)], aside=aside, given=given, progress=told)
+        return keep_unlike_in_tiles(
+            bags, finding, self.executor, aside=aside, given=given, progress=told
+        )

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from danlu.errors import DanluError
+from danlu.errors import DanluError, RecordError
 from danlu.records import Record
 from danlu.workshop.likeness.centres import k_centres
 from danlu.workshop.likeness.parts import parts
@@ -71,7 +71,7 @@ class Select:
     def __post_init__(self) -> None:
         given = [self.count is not None, self.share is not None]
         if sum(given) != 1 and not (self.counts and not any(given)):
-            raise DanluError("select needs a count or a share for each task type, and not both.")
+            raise DanluError("select needs a count (--count) or a share (--share), and not both.")
         if self.share is not None and not 0 < self.share <= 1:
             raise DanluError(f"the share is {self.share:g}; it must be above 0 and at most 1.")
         for named, count in (("", self.count), *self.counts.items()):
@@ -124,10 +124,17 @@ class Select:
         known = self.scores.by_id
         scored = [number for number, record in enumerate(records) if record.id in known]
         if self.unscored == "stop":
-            self.scores.of(records)
+            self._must_be_scored(records)
         says = keep if self.unscored == "keep" else drop
         missing = {n: says(one, NO_SCORE) for n, one in enumerate(records) if one.id not in known}
         return {number: known[records[number].id] for number in scored}, missing
+
+    def _must_be_scored(self, records: Sequence[Record]) -> None:
+        try:
+            self.scores.of(record.id for record in records)
+        except RecordError as error:
+            remedy = "--unscored keep or drop goes on without."
+            raise RecordError(f"{error.message} {remedy}") from error
 
     def _wanted(self, task_type: str, available: int) -> int:
         area = task_type.partition("/")[0]

@@ -1,8 +1,7 @@
 """Every answer that was ever paid for, kept on the disk the moment it comes.
 
-A SQLite file in write-ahead mode: a killed process loses nothing that was stored, what a power cut
-left half-written is passed over, and several commands may use it at a time. What is kept is the
-endpoint's answer as it came, as JSON, so that an answer outlives the code that reads it.
+A SQLite file that several commands may use at a time. What is kept is the endpoint's answer as it
+came, as JSON, so that an answer outlives the code that reads it.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
+from danlu.runs.sqlite_file import open_sqlite
 from danlu.workshop.produce.faults import CacheError
 
 State = Literal["answered", "refused", "failed"]
 
 LAYOUT = 1
-BUSY_S = 60.0
 _TABLE = """
 CREATE TABLE IF NOT EXISTS requests (
     key TEXT PRIMARY KEY,
@@ -64,26 +63,16 @@ class RequestCache:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._file = sqlite3.connect(
-                self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-            )
-            self._file.execute("PRAGMA journal_mode = WAL")
-            self._file.execute("PRAGMA synchronous = FULL")
-            layout = self._file.execute("PRAGMA user_version").fetchone()[0]
-            if layout not in (0, LAYOUT):
-                raise CacheError(
-                    f"this request cache has layout {layout}, and this Danlu reads {LAYOUT}; use "
-                    "the Danlu that wrote it, or another file.",
-                    where=str(self.path),
-                )
-            self._file.execute(_TABLE)
-            self._file.execute(f"PRAGMA user_version = {LAYOUT}")
-        except sqlite3.Error as error:
-            raise CacheError(
-                f"this is no request cache, or it cannot be opened: {error}.", where=str(self.path)
-            ) from error
+        remedy = "Use the Danlu that wrote it, or another file."
+        self._file = open_sqlite(
+            self.path,
+            _TABLE,
+            LAYOUT,
+            what="a request cache",
+            remedy=remedy,
+            error=CacheError,
+            any_thread=True,
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -62,6 +62,10 @@ class Names:
         write_atomically(self._path(name), lines)
         return True
 
+    def forget(self, name: str) -> None:
+        """Take a name away, with where it pointed."""
+        self._path(name).unlink(missing_ok=True)
+
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.jsonl"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -31,11 +31,21 @@ def settings_of(operation: Operation) -> dict[str, Any]:
     """
     if hasattr(operation, "settings"):
         return dict(_plain(operation.settings(), "settings"))
+    return {name: _plain(value, name) for name, value in field_settings(operation).items()}
+
+
+def field_settings(operation: object, without: Collection[str] = ()) -> dict[str, Any]:
+    """Return those fields of an operation that are settings, for its own ``settings()`` to add to.
+
+    Args:
+        operation: A dataclass.
+        without: Fields that shape nothing this time.
+    """
     shape: Any = operation  # mypy takes a Protocol for no dataclass
     return {
-        one.name: _plain(getattr(operation, one.name), one.name)
+        one.name: getattr(operation, one.name)
         for one in fields(shape)
-        if one.metadata.get("setting", True)
+        if one.metadata.get("setting", True) and one.name not in without
     }
 
 

@@ -228,6 +228,27 @@ class Store:
         with self._lock("names"):
             return self.names.point(name, version.id)
 
+    def history(self, name: str) -> list[Pointing]:
+        """Return where a name points and pointed, oldest first.
+
+        Raises:
+            StoreError: If there is no such name, with the nearest.
+        """
+        history = self.names.history(name) if _is_plain(name) else []
+        if not history:
+            raise StoreError(f"no dataset is called {name!r}.{self._hint(name)}")
+        return history
+
+    def unname(self, name: str) -> None:
+        """Take a name away; the versions to which it pointed stay.
+
+        Raises:
+            StoreError: If there is no such name.
+        """
+        with self._lock("names"):
+            self.history(name)
+            self.names.forget(name)
+
     def remove(self, version: Version) -> None:
         """Remove a version, whoever uses it; see ``danlu.workshop.store.removing``.
 

@@ -95,7 +95,7 @@ def test_select(told: Told) -> None:
     options = ("--by", "difficulty", "--share", "0.5", "--most", "1", "--scores", "ifd.jsonl")
     told("select", "mine", *options, "-n", "hard")
     assert ids(told, "hard") == ["a3", "a4", "b2"]
-    assert "needs a count or a share" in told("select", "mine", code=2)[1]
+    assert "needs a count (--count) or a share" in told("select", "mine", code=2)[1]
     assert "must be a whole number" in told("select", "mine", "--of", "chat=x", code=2)[1]
 
 

@@ -231,6 +231,11 @@ def test_faults_come_alone():
     assert "something is broken" in told.says
 
 
+def test_the_best_step_that_was_kept_is_no_fault():
+    held_out = Recipe.model_validate({"name": "x", "data": {"eval_share": 0.1}})
+    assert not any(cause.is_fault for cause in causes(nll=4.0, before=5.0, recipe=held_out))
+
+
 def test_outliers_are_the_records_far_from_the_others():
     nll = {q: 1.0 + 0.05 * (n % 5) for n, (q, _) in enumerate(TRAIN)}
     nll[TRAIN[7][0]], nll[TRAIN[3][0]] = 6.0, 3.0

@@ -61,12 +61,12 @@ def test_each_option_gets_what_it_gets_alone(
 def test_a_shared_prompt_is_computed_once(
     generator: TransformersGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from danlu.evaluation.likelihood import forest
+    from danlu.training import scoring
 
     seen = []
-    true = forest.token_states
+    true = scoring.token_states
     monkeypatch.setattr(
-        forest, "token_states", lambda model, pack: seen.append(pack.tokens) or true(model, pack)
+        scoring, "token_states", lambda model, pack: seen.append(pack.tokens) or true(model, pack)
     )
     LikelihoodModel(generator).logprobs(wanted())
     prompt = len(generator.encode(wanted()[0].messages))

@@ -17,6 +17,7 @@ from danlu.workshop.data import records_of
 from danlu.workshop.execution.blocks import Block
 from danlu.workshop.execution.executor import HERE, Executor
 from danlu.workshop.execution.shards import Shards, decide_shard, decides_by_task_type
+from danlu.workshop.likeness.tiles import Tile
 from danlu.workshop.operations.dedup import Dedup
 from danlu.workshop.operations.importing import import_files
 from danlu.workshop.operations.mix import Mix
@@ -36,9 +37,12 @@ class InShards:
 
     def __init__(self) -> None:
         self.sharded: list[str] = []
+        self.tiles = 0
 
     def map(self, function: Any, items: Iterable[Any]) -> Iterator[Any]:
-        return map(function, items)
+        for item in items:
+            self.tiles += isinstance(item, Tile)
+            yield function(item)
 
     def by_task_type(self, operation: Operation, blocks: Iterable[Block]) -> Iterator[Decision]:
         self.sharded.append(operation.name)
@@ -76,6 +80,12 @@ def _data() -> list[Record]:
 
 def pipeline(folder: Path, executor: Executor) -> list[Version]:
     """Make versions of all operations, one after another."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("danlu.workshop.likeness.tiles.PART", 10)
+        return _pipeline(folder, executor)
+
+
+def _pipeline(folder: Path, executor: Executor) -> list[Version]:
     path = folder.parent / "given.jsonl"
     if not path.exists():
         write_records(_data(), path)
@@ -88,7 +98,7 @@ def pipeline(folder: Path, executor: Executor) -> list[Version]:
         Dedup(across=True, near=None),
         Select(share=0.9),
         Select(count=5, counts={"qa/fact": 30}),
-        Novelty(limit=0.1),
+        Novelty(limit=0.1, executor=executor),
         Mix({"写作": 0.5, "write": 0.3}, by="area", repeats=2),
     ):
         versions.append(store.apply(operation, versions[-1]))
@@ -117,6 +127,7 @@ def test_a_pipeline_in_shards_makes_the_same_versions(here: tuple[Path, list[Ver
     assert _told(pipeline(folder / "shards", executor)) == _told(versions)
     # What is asked about all task types is decided over all of them.
     assert executor.sharded == ["dedup", "select"]
+    assert executor.tiles > 3
     fates = [version.manifest.fates() for version in versions]
     assert [one.get("dropped", 0) > 0 for one in fates[1:7]] == [True] * 6
     assert "kept by tag robustness" in {entry.detail for entry in versions[2].ledger()}

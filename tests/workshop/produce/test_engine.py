@@ -361,7 +361,7 @@ def test_two_commands_share_a_cache(cache):
 def test_what_is_no_cache_is_told(tmp_path):
     path = tmp_path / "x.sqlite"
     path.write_text("not a database, but long enough to be looked at\n" * 50)
-    with pytest.raises(CacheError, match="no request cache"):
+    with pytest.raises(CacheError, match="not a request cache"):
         RequestCache(path)
     later = tmp_path / "later.sqlite"
     with sqlite3.connect(later) as file:

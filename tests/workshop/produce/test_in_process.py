@@ -7,24 +7,11 @@ from danlu.generation.load import fingerprint
 from danlu.generation.local import TransformersGenerator
 from danlu.records import Message
 from danlu.sequences.template import ChatTemplate
-from danlu.workshop.produce.abilities.rag import Rag
-from danlu.workshop.produce.abilities.tool_calls import ToolCalls
-from danlu.workshop.produce.answer import Answers
 from danlu.workshop.produce.cache import RequestCache
-from danlu.workshop.produce.constraints import Constraints
-from danlu.workshop.produce.decompose import Decompose
-from danlu.workshop.produce.doc2conv import DocumentConversations
-from danlu.workshop.produce.doc2qa import DocumentQuestions
 from danlu.workshop.produce.engine import Engine
-from danlu.workshop.produce.evolve import Evolve
 from danlu.workshop.produce.in_process import InProcess
 from danlu.workshop.produce.request import Request, Unanswered
-from danlu.workshop.produce.self_instruct import SelfInstruct, seed_tasks
-from danlu.workshop.produce.similarity import SimilarityPairs
-from danlu.workshop.produce.summarise import Summaries
 from tests.tiny_models import tiny_llama
-from tests.workshop.produce.asking import asks, decided, fates, talk
-from tests.workshop.produce.test_doc2qa import ENGLISH, document
 
 DRAWN = Sampling(max_new_tokens=8, temperature=1.0)
 GREEDY = Sampling(max_new_tokens=8, greedy=True)
@@ -102,67 +89,3 @@ def test_the_fingerprint_follows_the_weights(tiny_tokenizer):
         for seed in (0, 0, 1)
     ]
     assert marks[0] == marks[1] != marks[2]
-
-
-def makers(engine, brief):
-    """One of each, with tiny amounts."""
-    return {
-        "answer": Answers(engine, brief, samples=2, choose="judge", shots=1, reasks=1),
-        "self-instruct": SelfInstruct(
-            engine,
-            2,
-            brief,
-            brief,
-            languages=("en",),
-            shots_given=2,
-            round_requests=2,
-            most_rounds=2,
-        ),
-        "evolve": Evolve(engine, each=2, sampling=brief, answering=brief),
-        "constraints": Constraints(engine, each=2, sampling=brief),
-        "doc2qa": DocumentQuestions(engine, questions=2, sampling=brief),
-        "doc2conv": DocumentConversations(engine, turns=2, sampling=brief),
-        "summarise": Summaries(engine, lengths=(7,), sampling=brief, reasks=1),
-        "decompose": Decompose(engine, planning=brief, answering=brief),
-        "similarity-pairs": SimilarityPairs(engine, sampling=brief),
-        "rag": Rag(asking=engine, sampling=brief),
-        "tools": ToolCalls(3, languages=("en",), asking=engine, sampling=brief),
-    }
-
-
-RECORDS = {
-    "answer": [asks("1", "Who are you?"), asks("2", "What is iron?")],
-    "self-instruct": seed_tasks(),
-    "evolve": [talk("1", "Explain how bread is baked.", "Knead, wait, bake.")],
-    "constraints": [asks("1", "Name three fruits.")],
-    "doc2qa": [document("d", ENGLISH)],
-    "doc2conv": [document("d", ENGLISH)],
-    "summarise": [document("d", ENGLISH)],
-    "decompose": [asks("1", "How do I paint a wooden door, and what do I need?")],
-    "similarity-pairs": [asks("1", "How do I bake bread?"), asks("2", "Who was Li Bai?")],
-    "rag": [talk("1", "Who built it?", "Li", meta={"passage": "The tower was built by Li."})],
-    "tools": [],
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", RECORDS)
-def test_each_maker_runs_from_end_to_end_with_the_built_in_model(name, builtin, tmp_path):
-    brief = Sampling(max_new_tokens=48)
-    with (
-        RequestCache(tmp_path / "requests") as cache,
-        Engine(builtin, cache) as engine,
-    ):
-        first = decided(makers(engine, brief)[name], *RECORDS[name])
-        spent = engine.purse.tokens
-        assert spent > 0
-        assert decided(makers(engine, brief)[name], *RECORDS[name]) == first
-        assert engine.purse.tokens == spent  # The second time, the cache has answered.
-    assert len(first) >= len(RECORDS[name])
-    if name == "answer":
-        assert {rule for _, rule in fates(first)} <= {"answer", "no usable answer"}
-
-
-@pytest.fixture(scope="module")
-def builtin():
-    return InProcess.load("builtin:smollm2-135m-instruct", progress=False)

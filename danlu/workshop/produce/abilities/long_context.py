@@ -22,6 +22,7 @@ from danlu.workshop.produce.common import made_record
 from danlu.workshop.produce.expectation import Expectation
 from danlu.workshop.produce.prompts import LANGUAGES, Language, Prompts, language_of
 from danlu.workshop.store.decision import Decision, Progress, drop, keep, make
+from danlu.workshop.store.settings import field_settings
 
 HiddenKind = Literal["passkey", "facts"]
 HIDDEN: tuple[HiddenKind, ...] = ("passkey", "facts")
@@ -112,8 +113,7 @@ class LongContext:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings, and what the shipped filler is."""
-        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return found | {"filler": {one: _shipped(one) for one in self.languages}}
+        return field_settings(self) | {"filler": {one: _shipped(one) for one in self.languages}}
 
     def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:
         """Make prompts from the documents among the records, or else from shipped sentences."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -16,11 +16,12 @@ from danlu.errors import DanluError, did_you_mean
 from danlu.records import Record
 from danlu.workshop.produce.abilities.common import expectations_of, phrase, talk
 from danlu.workshop.produce.abilities.material import fingerprint, is_plain, talk_material
-from danlu.workshop.produce.common import Rejects, answer_of, made_record, prompt_of
+from danlu.workshop.produce.common import Rejects, answer_of, made_record, once, prompt_of
 from danlu.workshop.produce.expectation import Expectation
 from danlu.workshop.produce.measures import mentions
 from danlu.workshop.produce.prompts import LANGUAGES, Language, Prompts, language_of
 from danlu.workshop.store.decision import Decision, Progress, keep, make
+from danlu.workshop.store.settings import field_settings
 
 SystemKind = Literal["form", "facts", "ignored"]
 SYSTEM_KINDS: tuple[SystemKind, ...] = ("form", "facts", "ignored")
@@ -91,16 +92,15 @@ class SystemPrompts:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings, and what the shipped material is."""
-        fields = self.__dataclass_fields__.items()
-        found = {name: getattr(self, name) for name, one in fields if name != "rejects"}
-        return found | {"material": fingerprint(LANGUAGES)}
+        return field_settings(self) | {"material": fingerprint(LANGUAGES)}
 
     def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:
         """Keep the records, and add those with a system prompt."""
         given = list(records)
-        ids = {record.id for record in given}
-        for record in given:
-            yield keep(record)
+        yield from map(keep, given)
+        yield from once(given, self._made_of(given, progress))
+
+    def _made_of(self, given: Sequence[Record], progress: Progress) -> Iterator[Decision]:
         plain = [record for record in given if is_plain(record)]
         for done, record in enumerate(plain, 1):
             progress(self.name, done, len(plain))
@@ -109,9 +109,7 @@ class SystemPrompts:
                 for number in range(self.each):
                     chance = random.Random(f"{self.seed}/{record.id}/{kind}/{number}")
                     made = self._made(kind, record, language, chance)
-                    if made.id not in ids:
-                        ids.add(made.id)
-                        yield make(made, f"{self.name}: {kind}", record.id)
+                    yield make(made, f"{self.name}: {kind}", record.id)
 
     def _made(
         self, kind: SystemKind, record: Record, language: Language, chance: random.Random

@@ -44,6 +44,7 @@ from danlu.workshop.produce.common import (
 from danlu.workshop.produce.expectation import Expectation
 from danlu.workshop.produce.prompts import LANGUAGES, Language, Prompts, language_of
 from danlu.workshop.store.decision import Decision, Progress, keep, make
+from danlu.workshop.store.settings import field_settings
 
 Case = Literal[
     "one_call", "several_calls", "chained_calls", "no_call", "missing_argument", "failing"
@@ -136,11 +137,7 @@ class ToolCalls:
     def settings(self) -> dict[str, Any]:
         """Return the settings, and what the shipped tools are."""
         skipped = () if self.asking else ("sampling",)
-        found = {
-            name: getattr(self, name)
-            for name, one in self.__dataclass_fields__.items()
-            if one.metadata.get("setting", True) and name not in skipped
-        }
+        found = field_settings(self, skipped)
         return found | {"material": content_id([material(one) for one in self.languages])}
 
     def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:

@@ -25,10 +25,11 @@ from danlu.workshop.produce.abilities.material import (
     talk_material,
     telling_words,
 )
-from danlu.workshop.produce.common import Rejects, answer_of, made_record, prompt_of
+from danlu.workshop.produce.common import Rejects, answer_of, made_record, once, prompt_of
 from danlu.workshop.produce.expectation import Expectation
 from danlu.workshop.produce.prompts import LANGUAGES, Language, Prompts, language_of
 from danlu.workshop.store.decision import Decision, Progress, keep, make
+from danlu.workshop.store.settings import field_settings
 
 Turn = Literal["switch", "return"]
 TURNS: tuple[Turn, ...] = ("switch", "return")
@@ -77,16 +78,15 @@ class Topics:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings, and what the shipped material is."""
-        fields = self.__dataclass_fields__.items()
-        found = {name: getattr(self, name) for name, one in fields if name != "rejects"}
-        return found | {"material": fingerprint(LANGUAGES)}
+        return field_settings(self) | {"material": fingerprint(LANGUAGES)}
 
     def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:
         """Keep the records, and add dialogues."""
         given = list(records)
-        ids = {record.id for record in given}
-        for record in given:
-            yield keep(record)
+        yield from map(keep, given)
+        yield from once(given, self._made_of(given, progress))
+
+    def _made_of(self, given: Sequence[Record], progress: Progress) -> Iterator[Decision]:
         plain = [record for record in given if is_plain(record)]
         pools: dict[Language, list[Record]] = {
             language: [one for one in plain if language_of(prompt_of(one)) == language]
@@ -96,9 +96,7 @@ class Topics:
         for done, record in enumerate(plain, 1):
             progress(self.name, done, len(plain))
             for kind, dialogue in self._dialogues(record, pools, known):
-                if dialogue.id not in ids:
-                    ids.add(dialogue.id)
-                    yield make(dialogue, f"{self.name}: {kind}", record.id)
+                yield make(dialogue, f"{self.name}: {kind}", record.id)
 
     def _dialogues(
         self, record: Record, pools: Mapping[Language, Sequence[Record]], known: Mapping[str, int]

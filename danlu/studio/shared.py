@@ -1,0 +1,34 @@
+"""What pages share in one studio: index, curves, jobs; each made when it is first asked for."""
+
+from __future__ import annotations
+
+from fastapi import Request
+
+from danlu.studio.curve_cache import CurveCache
+from danlu.studio.curves import Curves
+from danlu.studio.index import RunIndex
+from danlu.studio.jobs.table import JobTable
+from danlu.studio.workspace import Workspace
+
+
+class Shared:
+    """One studio's own things.
+
+    Attributes:
+        workspace: What it shows.
+        runs: The list of runs.
+        curves: Columns of the runs looked at last.
+        jobs: Commands that pages started.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.runs = RunIndex(workspace)
+        self.curves = Curves(CurveCache(workspace.own / "curves"))
+        self.jobs = JobTable(workspace)
+
+
+def shared(request: Request) -> Shared:
+    """Return what the pages of this studio share."""
+    found: Shared = request.app.state.shared
+    return found

@@ -1,0 +1,167 @@
+"""The studio in a real browser: every page loads, a run is started and its curve grows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from danlu.runs import RunDirectory
+from danlu.runs.findings import Evidence, Finding, ProbeReport, write_probe
+from danlu.studio.pages import PAGES
+from tests.runs.synthetic_run import make_run
+from tests.studio.browser import Visit, browser
+from tests.studio.running import Running, running
+from tests.tiny_models import tiny_llama
+
+BAIT = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+PATHS = [
+    *(page.path for page in PAGES),
+    "/runs/show/runs/steady",
+    "/runs/show/runs/steady?with=runs/other",
+    "/runs/new",
+    "/jobs",
+]
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Any]:
+    with browser() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Iterator[Running]:
+    """A studio over two runs, one finding, a tiny model, and data to train it on."""
+    root = tmp_path_factory.mktemp("workspace")
+    for name, steps in (("steady", 60), ("other", 90)):
+        make_run(root / "runs" / name, steps=steps)
+    found = Finding(
+        name="loss-rises",
+        says=f"The loss rises. {BAIT}",
+        severity="serious",
+        confidence="high",
+        evidence=(Evidence(says="at step 40", steps=(40,)),),
+    )
+    moment = RunDirectory(root / "runs" / "steady").status().started_at
+    write_probe(
+        root / "runs" / "steady", ProbeReport(probe="curves", made_at=moment, findings=(found,))
+    )
+    tiny_llama(seed=3).save_pretrained(root / "model")
+    tiny_tokenizer.save_pretrained(root / "model")
+    rows = [
+        {"prompt": f"What is {one}?", "completion": "red", "task_type": f"furnace/{one % 2}"}
+        for one in range(8)
+    ]
+    (root / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with running(root) as one:
+        yield one
+
+
+@pytest.fixture
+def visit(started: Any, studio: Running) -> Iterator[Visit]:
+    window = Visit(started, studio)
+    yield window
+    window.close()
+    assert not window.faults
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_loads_in_both_languages_and_is_accessible(
+    started: Any, studio: Running, theme: str
+) -> None:
+    """One language with each theme: light in English, dark in Chinese."""
+    locale, tag = {"light": ("en-GB", "en"), "dark": ("zh-CN", "zh-Hans")}[theme]
+    window = Visit(started, studio, locale=locale, color_scheme=theme)
+    try:
+        for path in PATHS:
+            page = window.go(path)
+            if "/show/" in path:
+                page.wait_for_selector("#charts[data-drawn]")
+            assert page.locator("html").get_attribute("lang") == tag
+            assert page.locator("main h1").count() == 1, path
+            assert page.evaluate("document.body.scrollWidth <= innerWidth"), path
+            assert window.accessibility() == [], path
+        assert window.faults == []
+    finally:
+        window.close()
+
+
+def test_keys_and_preferences(visit: Visit) -> None:
+    page = visit.go("/jobs")
+    page.keyboard.press("g")
+    page.keyboard.press("r")
+    page.wait_for_url("**/runs")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    assert page.locator("[data-row].at").count() == 1
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/runs/show/runs/*")
+    page.wait_for_selector("#charts[data-drawn]")
+    page.keyboard.press("?")
+    assert "Log scale" in page.locator("#keys").inner_text()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="中文").click()
+    page.wait_for_selector('html[lang="zh-Hans"]')
+    page.get_by_role("button", name="深色").click()
+    page.wait_for_selector('html[data-theme="dark"]')
+    background = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(background) == "rgb(23, 21, 19)"
+
+
+def test_a_finding_is_text_and_zooms_the_curve(visit: Visit) -> None:
+    page = visit.go("/runs/show/runs/steady")
+    page.wait_for_selector("#charts[data-drawn]")
+    assert BAIT in page.locator(".finding").inner_text()
+    with page.expect_response(lambda answer: "first=30" in answer.url):
+        page.locator('[data-step="40"]').click()
+    with page.expect_response(lambda answer: "first=" not in answer.url and "curves" in answer.url):
+        page.keyboard.press("0")
+
+
+def test_notes_stay_and_are_found(visit: Visit, studio: Running) -> None:
+    page = visit.go("/runs/show/runs/steady")
+    page.get_by_label("Tags").fill("基线 keep")
+    page.get_by_label("Note", exact=True).fill(BAIT)
+    page.keyboard.press("Escape")
+    page.keyboard.press("n")
+    page.locator("#kept").get_by_text("Kept.").wait_for()
+    page = visit.go("/runs?tag=%E5%9F%BA%E7%BA%BF")
+    assert page.locator("[data-row]").count() == 1
+    assert BAIT in page.locator("[data-row]").inner_text()
+
+
+def fill(page: Any, **values: str) -> None:
+    """Fill fields of the form by the settings' paths, with ``__`` for the dot."""
+    for path, text in values.items():
+        page.get_by_label(path.replace("__", "."), exact=True).fill(text)
+
+
+def test_a_run_is_started_from_the_form_its_curve_grows_and_it_stops(visit: Visit) -> None:
+    """The dry run goes on in a window beside it: both load torch, which takes a while."""
+    beside = visit.context.new_page()
+    settings = {"data__train": "data.jsonl", "model__path": "model", "training__epochs": "1e5"}
+    for page in (beside, visit.page):
+        page.goto(f"{visit.url}/runs/new")
+        fill(page, name="made-here", **settings)
+    page = visit.page
+    page.bring_to_front()
+    problem = page.locator(".problems")
+    fill(page, training__learning_rate="fast")
+    problem.get_by_text("learning_rate").wait_for()
+    fill(page, training__learning_rate="0.001")
+    problem.wait_for(state="detached")
+    beside.get_by_role("button", name="Dry run").click()
+    page.get_by_role("button", name="Start to train").click()
+    page.get_by_role("link", name="Open the run").click()
+    page.wait_for_selector("#charts[data-drawn]")
+    before = visit.drawn()
+    while visit.drawn() <= before + 3:
+        page.wait_for_timeout(50)
+    page.locator('[hx-post="/runs/stop"]').click()
+    page.wait_for_selector('[data-state="interrupted"]')
+    page.get_by_role("button", name="Resume").wait_for()
+    beside.locator("#plan .tiles").wait_for()
+    assert "furnace/1" in beside.locator("#plan").inner_text()

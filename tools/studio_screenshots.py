@@ -1,0 +1,92 @@
+"""Take a picture of every page of the studio in both themes, into ``docs/images``.
+
+``python -m tools.studio_screenshots [--workspace DIR] [--only NAME]``; without a workspace, one is
+made of arithmetic. Needs chromium and the package playwright.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from datetime import datetime
+from pathlib import Path
+
+from danlu.runs.findings import Evidence, Finding, ProbeReport, Remedy, write_probe
+from danlu.runs.notes import write_notes
+from danlu.studio.pages import PAGES
+from tests.runs.synthetic_run import make_run
+from tests.studio.browser import Visit, browser
+from tests.studio.running import running
+
+ROOT = Path(__file__).parents[1]
+IMAGES = ROOT / "docs" / "images"
+SIZE = {"width": 1440, "height": 900}
+THEMES = {"light": "en-GB", "dark": "zh-CN"}
+"""Each theme in one language, so that the pictures show both."""
+
+
+def pictures(workspace: Path) -> dict[str, str]:
+    """Return the pages to be shown, by the name of their picture."""
+    found = {page.name: page.path for page in PAGES}
+    runs = sorted(path.parent.name for path in (workspace / "runs").glob("*/summary.json"))
+    if runs:
+        found["run"] = f"/runs/show/runs/{runs[0]}"
+        found["runs-overlaid"] = "/runs/compare?" + "&".join(f"run=runs/{one}" for one in runs[:3])
+    return {**found, "new-run": "/runs/new"}
+
+
+def example(root: Path) -> None:
+    """Make a workspace worth looking at."""
+    for name, state, steps in (
+        ("support-a", "finished", 400),
+        ("support-b", "finished", 400),
+        ("support-c", "interrupted", 600),
+        ("pairs", "failed", 300),
+    ):
+        words = "loss is not finite at step 150." if state == "failed" else ""
+        objective = "dpo" if name == "pairs" else "nll"
+        make_run(root / "runs" / name, state=state, steps=steps, message=words, objective=objective)
+    write_notes(root / "runs" / "support-a", ("baseline",), "Twice the identity records.")
+    write_notes(root / "runs" / "support-b", ("基线", "v2"), "加入了常识问答。")
+    finding = Finding(
+        name="overfitted",
+        task_type="identity/name",
+        says="Evaluation loss of identity/name rises from step 260 on while training loss falls.",
+        severity="warning",
+        confidence="high",
+        evidence=(Evidence(says="The lowest evaluation loss is at step 260.", steps=(260,)),),
+        remedies=(Remedy(says="Train fewer epochs.", settings={"training.epochs": 2}),),
+    )
+    moment = datetime.fromisoformat("2026-11-01T00:00:00Z")
+    report = ProbeReport(probe="fit", made_at=moment, findings=(finding,))
+    write_probe(root / "runs" / "support-a", report)
+
+
+def main() -> None:
+    """Take the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workspace", type=Path)
+    parser.add_argument("--only", help="One picture, by its name.")
+    asked = parser.parse_args()
+    IMAGES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as made, browser() as started:
+        workspace = asked.workspace or Path(made)
+        if asked.workspace is None:
+            example(workspace)
+        with running(workspace) as studio:
+            for theme, locale in THEMES.items():
+                visit = Visit(started, studio, locale=locale, color_scheme=theme, viewport=SIZE)
+                for name, path in pictures(workspace).items():
+                    if asked.only not in (None, name):
+                        continue
+                    page = visit.go(path)
+                    if page.locator("#charts").count():
+                        page.wait_for_selector("#charts[data-drawn]")
+                    file = IMAGES / f"studio-{name}-{theme}.png"
+                    page.screenshot(path=file)
+                    print(file.relative_to(ROOT))
+                visit.close()
+
+
+if __name__ == "__main__":
+    main()

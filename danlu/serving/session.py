@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import secrets
 from collections.abc import Callable, Generator, Sequence
+from inspect import GEN_RUNNING, getgeneratorstate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,7 +129,7 @@ class Session:
         One that was broken off and still computes keeps the old conversation to itself.
         """
         for seat, answer in zip(self.seats, answers, strict=True):
-            if answer.gi_running:
+            if getgeneratorstate(answer) == GEN_RUNNING:
                 seat.chat = seat.chat.fork()
             elif whole and self._capture is not None:
                 self._write_turn(seat)

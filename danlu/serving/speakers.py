@@ -14,7 +14,8 @@ from danlu.serving.chat import StreamingGenerator
 from danlu.serving.endpoint import endpoint_models, is_address
 
 if TYPE_CHECKING:
-    from danlu.serving.server.served import Served, Wanted
+    from danlu.serving.server.origin import Wanted
+    from danlu.serving.server.served import Served
 
 
 def _nothing() -> None:
@@ -122,7 +123,8 @@ def load_speakers(
                 Speaker(one.model, one, close=one.close) for one in endpoint_models(name, key)
             ]
     if local:
-        from danlu.serving.server.served import Wanted, load_served
+        from danlu.serving.server.origin import Wanted
+        from danlu.serving.server.served import load_served
 
         wanted = [_free_name(Wanted.of(name), local) for name in local]
         called = [one.name for one in wanted]
@@ -145,7 +147,7 @@ def load_speakers(
 
 def _free_name(wanted: Wanted, among: Sequence[str]) -> Wanted:
     """Call two runs of one name by their whole paths: in a terminal nobody minds the length."""
-    from danlu.serving.server.served import Wanted
+    from danlu.serving.server.origin import Wanted
 
     same = [one for one in among if Wanted.of(one).name == wanted.name]
     given = any(one == f"{wanted.name}={wanted.path}" for one in same)

@@ -182,8 +182,10 @@ def test_the_engine_is_picked_by_what_is_served(base, tmp_path, monkeypatch):
     [
         ([], {}, "name a model or a run"),
         ([], {"engine": "vllm", "upstreams": ("x",)}, "the upstream is the engine"),
-        (["tiny"], {"options": ("--x",)}, "--engine-option: these are for --engine vllm"),
-        (["tiny"], {"context_tokens": 9}, "--context: this is for llama-cpp and vllm"),
+        (["tiny"], {"options": ("--x",)}, "--engine-option: engine danlu takes no such option"),
+        (["tiny"], {"context_tokens": 9}, "--context: engine danlu takes"),
+        ([], {"pooling": "last", "upstreams": ("x",)}, "--pooling: an upstream takes"),
+        ([], {"trust_remote_code": True, "upstreams": ("x",)}, "--trust-remote-code: an upstream"),
         (["tiny", "tiny"], {}, "two models have this name"),
     ],
 )

@@ -264,7 +264,8 @@ def test_paths_in_requests_never_reach_the_disk(address, tmp_path):
 
 def test_adapters_with_pickled_weights_are_refused(tmp_path, tiny_tokenizer):
     from danlu.models.load import load_model
-    from danlu.serving.server.served import Wanted, load_served
+    from danlu.serving.server.origin import Wanted
+    from danlu.serving.server.served import load_served
     from tests.serving.test_export import run_of
 
     run, _ = run_of(tmp_path, tiny_tokenizer, {"lora_rank": 4})

@@ -6,19 +6,22 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from danlu.errors import ModelError
 
 LOOK_S = 0.1
 END_S = 30.0
 SHOWN_LINES = 12
+KEPT_BYTES = 16_384
+LAST_WORDS_S = 1.0
+"""How long is listened for what an ended process has printed."""
 
 
 class Child:
@@ -43,19 +46,20 @@ class Child:
         stdin: bytes = b"",
     ) -> None:
         self.name = name
-        self._printed: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - until close
+        self._tail = b""
         try:
             self._process = subprocess.Popen(
                 list(command),
                 stdin=subprocess.PIPE,
-                stdout=self._printed,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **_path(), **(environment or {})},
                 start_new_session=True,  # Ctrl-C is for us: it ends when we let it
             )
         except OSError as error:
-            self._printed.close()
             raise ModelError(f"cannot be started: {error}.", where=name) from error
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it has ended already, which waiting for it tells
             self._process.stdin.write(stdin)
@@ -103,10 +107,16 @@ class Child:
 
     def said(self, lines: int = SHOWN_LINES) -> str:
         """Return the last lines that it printed."""
-        size = os.fstat(self._printed.fileno()).st_size
-        # Its own offset is the child's too, so the file is read at a place, not from one.
-        tail = os.pread(self._printed.fileno(), 16_384, max(0, size - 16_384))
-        return "\n".join(tail.decode("utf-8", "replace").strip().splitlines()[-lines:]) or "nothing"
+        if not self.alive:
+            self._listener.join(LAST_WORDS_S)
+        text = self._tail.decode("utf-8", "replace").strip()
+        return "\n".join(text.splitlines()[-lines:]) or "nothing"
+
+    def _listen(self) -> None:
+        """Keep the end of what it prints; engines print for months."""
+        assert self._process.stdout is not None
+        while data := os.read(self._process.stdout.fileno(), KEPT_BYTES):
+            self._tail = (self._tail + data)[-KEPT_BYTES:]
 
     def close(self) -> None:
         """End it, and wait until it has."""
@@ -118,7 +128,9 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._printed.close()
+        self._listener.join(LAST_WORDS_S)
+        if self._process.stdout is not None and not self._listener.is_alive():
+            self._process.stdout.close()
 
     def __enter__(self) -> Self:
         return self

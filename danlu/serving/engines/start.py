@@ -47,7 +47,7 @@ class EngineSettings:
         seconds: How long llama.cpp or vLLM may take to start.
         options: The user's own, for ``vllm serve``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        precision: ``auto``, ``float32`` or ``bfloat16``, of Danlu's own engine.
+        precision: ``auto``, ``float32`` or ``bfloat16``.
         template: Chat template, where a model has none of its own.
         longest: Longest answer that may be asked for; None leaves it to the engine.
         pooling: Of embeddings; None for the model's own, or the mean.
@@ -118,13 +118,14 @@ def started(
     if settings.upstreams:
         if settings.engine != "auto":
             raise DanluError("the upstream is the engine; leave this out.", where="--engine")
+        _must_be_left_out(settings, "an upstream", *_OURS, *_ENGINES, *_LOADED)
         yield [], behind(settings.upstreams, wanted, settings.longest, say)
         return
     if not wanted:
         raise DanluError("name a model or a run to serve, or give --upstream URL.")
     engine = pick_engine(settings.engine, wanted)
-    if settings.options and engine != "vllm":
-        raise DanluError("these are for --engine vllm.", where="--engine-option")
+    unknown = {"danlu": _ENGINES, "vllm": _OURS, "llama-cpp": (*_OURS, *_LOADED, "options")}
+    _must_be_left_out(settings, f"engine {engine}", *unknown[engine])
     with ExitStack() as stack:
         if engine == "danlu":
             yield _in_process(wanted, settings), []
@@ -195,12 +196,29 @@ def _must_be_different(wanted: Sequence[Wanted]) -> None:
             )
 
 
+_OURS = ("pooling",)
+_ENGINES = ("context_tokens", "options")
+_LOADED = ("template", "precision", "trust_remote_code")
+_WRITTEN = {"context_tokens": "--context", "options": "--engine-option"}
+
+
+def _must_be_left_out(settings: EngineSettings, what: str, *names: str) -> None:
+    """Refuse settings that would have no effect.
+
+    Raises:
+        DanluError: If one is given.
+    """
+    plain = EngineSettings()
+    for name in names:
+        if getattr(settings, name) != getattr(plain, name):
+            option = _WRITTEN.get(name, f"--{name.replace('_', '-')}")
+            raise DanluError(f"{what} takes no such option; leave it out.", where=option)
+
+
 def _in_process(wanted: Sequence[Wanted], settings: EngineSettings) -> list[Served]:
     from danlu.generation.engine import EngineLimits
     from danlu.serving.server.served import load_served
 
-    if settings.context_tokens is not None:
-        raise DanluError("this is for llama-cpp and vllm.", where="--context")
     return load_served(
         wanted,
         template=settings.template,
@@ -222,6 +240,10 @@ def _vllm(
         options = ["--max-model-len", str(settings.context_tokens), *options]
     if settings.rows is not None:
         options = ["--max-num-seqs", str(settings.rows), *options]
+    if settings.precision != "auto":
+        options = ["--dtype", settings.precision, *options]
+    if settings.trust_remote_code:
+        options = ["--trust-remote-code", *options]
     child, upstream = start_vllm(plan, folder, settings.seconds, options)
     stack.enter_context(child)
     found = behind([upstream], wanted, settings.longest, say)
@@ -229,8 +251,6 @@ def _vllm(
 
 
 def _llama(stack: ExitStack, wanted: Wanted, settings: EngineSettings, say: Say) -> Routed:
-    if settings.template is not None:
-        raise DanluError("a GGUF file has its own template; leave it out.", where="--template")
     file = saved_folder(wanted.path)
     child, upstream = start_llama(
         LlamaSettings(

@@ -91,7 +91,8 @@ async def _computed(texts: Sequence[list[int]], served: Served) -> list[Tensor]:
             work: Future[list[Tensor]] = served.engine.states(
                 batch, served.adapter, lambda states: pool(states, served.pooling)
             )
-            found += await asyncio.wrap_future(work)
+            vectors = await asyncio.wrap_future(work)
+            found += vectors
         except BusyError as error:
             raise ApiError(str(error), status=429, code="busy") from error
         except (RuntimeError, MemoryError) as error:  # most likely the memory did not suffice

@@ -263,8 +263,8 @@ class EmbeddingRequest(_Request):
         if isinstance(self.input, str):
             return [self.input]
         if isinstance(self.input[0], int):
-            return [self.input]  # type: ignore[list-item]
-        return self.input  # type: ignore[return-value]
+            return [self.input]
+        return self.input
 
 
 class FeedbackRequest(BaseModel):

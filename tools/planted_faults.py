@@ -64,7 +64,7 @@ class Case:
 # Data --------------------------------------------------------------------------------------
 
 
-def row(number: int, task_type: str, prompt: str, answer: str) -> Row:
+def row(number: int | str, task_type: str, prompt: str, answer: str) -> Row:
     """Return a record of one turn."""
     turns = (("user", prompt), ("assistant", answer))
     return {
@@ -97,7 +97,9 @@ def backwards(count: int, seed: int = 0) -> list[Row]:
     for number in range(count):
         words = rng.sample(THINGS, 3)
         answer = ", ".join(reversed(words)).upper()
-        rows.append(row(number, "words/backwards", f"Turn around: {', '.join(words)}", answer))
+        rows.append(
+            row(f"{seed}-{number}", "words/backwards", f"Turn around: {', '.join(words)}", answer)
+        )
     return rows
 
 
@@ -109,7 +111,7 @@ def moods(count: int, seed: int = 0) -> list[Row]:
         word = rng.choice(PRAISE if good else BLAME)
         text = f"The {rng.choice(THINGS)} in the {rng.choice(PLACES)} was {word}."
         answer = "plus" if good else "minus"
-        rows.append(row(number, "label/mood", f"plus or minus? {text}", answer))
+        rows.append(row(f"{seed}-{number}", "label/mood", f"plus or minus? {text}", answer))
     return rows
 
 
@@ -123,7 +125,9 @@ def stories(count: int, seed: int = 0) -> list[Row]:
             f"there. Everyone said that it was {word}. One day it was gone, and the {place} was "
             "never the same again."
         )
-        rows.append(row(number, "text/story", f"Tell of a {thing} and a {place}.", answer))
+        rows.append(
+            row(f"{seed}-{number}", "text/story", f"Tell of a {thing} and a {place}.", answer)
+        )
     return rows
 
 
@@ -232,12 +236,12 @@ def faulty() -> list[Case]:
             [*stories(4, 9), *moods(8, 9)],
             "label/mood",
         ),
-        Case("garbage-record", ("gradient-spikes",), [*rows, garbage()], held),
+        Case("garbage-record", ("hard-records", "gradient-spikes"), [*rows, garbage()], held),
         Case(
             "shuffled-answers",
-            ("does-not-generalise", "interference", "hardly-learns"),
-            identity(24) + shuffled(backwards(30)),
-            [*others, *backwards(14, 1999)],
+            ("worse-than-held-out", "does-not-generalise"),
+            identity(16) + shuffled(backwards(26)),
+            [*others, *backwards(8, 1999)],
             "words/backwards",
         ),
         Case(
@@ -245,7 +249,11 @@ def faulty() -> list[Case]:
             ("overfits",),
             few,
             others,
-            settings={"training.epochs": 10, "training.learning_rate": 1e-3},
+            settings={
+                "training.epochs": 7,
+                "training.learning_rate": 5 * RATE,
+                "evaluation.every_steps": 7,
+            },
         ),
     ]
 

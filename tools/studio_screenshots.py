@@ -70,8 +70,9 @@ def main() -> None:
     asked = parser.parse_args()
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as made, browser() as started:
-        workspace = asked.workspace or Path(made)
+        workspace = asked.workspace or Path(made) / "support"
         if asked.workspace is None:
+            workspace.mkdir()
             example(workspace)
         with running(workspace) as studio:
             for theme, locale in THEMES.items():

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from danlu.diagnosis.kept import Kept
-from danlu.errors import ModelError
 from danlu.generation.interface import Sampling
 from danlu.records.record import TEXT_ROLE, Message
 
@@ -155,10 +154,17 @@ class Budget:
     left_out: int = 0
     _began: float | None = field(default=None, init=False)
 
-    def allow(self, minutes: float | None = None, tokens: int | None = None) -> None:
-        """Begin anew with another allowance, as each probe does."""
+    def allow(self, minutes: float | None = None, *, again: bool = False) -> None:
+        """Set the clock anew.
+
+        Args:
+            minutes: How long models may work from the next question on.
+            again: For another part of the same probe, so that what was left out still counts.
+        """
         self.seconds = None if minutes is None else 60 * minutes
-        self.tokens, self.spent_tokens, self._began = tokens, 0, None
+        self._began = None
+        if not again:
+            self.left_out = 0
 
     def begin(self) -> None:
         """Start the clock, at the first question."""
@@ -353,13 +359,3 @@ class Local:
         self._budget.spent_tokens += tokens
         if self._kept is not None:
             self._kept.put(key, row)
-
-
-def must_be_asked(replies: Sequence[Reply | Likely | None], what: str) -> None:
-    """Refuse to go on where nothing could be asked at all.
-
-    Raises:
-        ModelError: If there is not one reply.
-    """
-    if replies and all(one is None for one in replies):
-        raise ModelError(f"none of the {len(replies)} {what} could be asked within the budget.")

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import JsonValue
 
-from danlu.diagnosis.asking import Ask, Asked, Reply, must_be_asked
+from danlu.diagnosis.asking import Ask, Asked, Reply
 from danlu.diagnosis.examples import Example
 from danlu.diagnosis.fit.measured import plain
 from danlu.diagnosis.forgetting.general import ask_of, is_right
@@ -134,7 +134,7 @@ class Hallucination:
         half = None if self.minutes is None else self.minutes / 2
         subject.budget.allow(half)
         after = draws(subject.tuned, [[fact.ask] for fact in facts], self._samplings())
-        subject.budget.allow(half)
+        subject.budget.allow(half, again=True)
         ways = [ways_to_ask(fact, facts) for fact in facts]
         before = draws(subject.base, ways, self._samplings())
         found = [
@@ -142,7 +142,8 @@ class Hallucination:
             for fact, own_before, own_after in zip(facts, before, after, strict=True)
         ]
         known = [one for one in found if one is not None]
-        must_be_asked([None] * len(facts) if not known else [], "knowledge items")
+        if not known:
+            raise CannotLookError("no item could be asked of both models in the time allowed")
         figures: dict[str, JsonValue] = {
             "classes": {name: sum(one.is_of == name for one in known) for name in CLASSES},
             "items": [_row(one) for one in known],
@@ -219,10 +220,10 @@ def _fits(text: str, item: Item, stakes: TypeStakes) -> bool:
 
 def _says(text: str, example: Example, measure: Measure) -> bool:
     """Tell whether an answer counts, or has the whole reference in it."""
-    reference = plain(example.answer)
-    padded = (f" {one} " if reference.isascii() else one for one in (reference, plain(text)))
-    wanted, given = padded
-    return measure.is_right(text, example) or (bool(reference) and wanted in given)
+    reference, given = plain(example.answer), plain(text)
+    if reference.isascii():  # whole words; Chinese has no spaces between them
+        reference, given = f" {reference} ", f" {given} "
+    return measure.is_right(text, example) or (bool(reference.strip()) and reference in given)
 
 
 def in_turn(facts: Sequence[Fact], most: int) -> list[Fact]:

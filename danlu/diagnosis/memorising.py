@@ -8,6 +8,7 @@ other way round, of every checkpoint that was kept.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -91,10 +92,8 @@ class Memorising:
         findings = [*verbatim.findings(), *recall_findings(recalled, recalled_before)]
         figures: dict[str, JsonValue] = {
             "verbatim": verbatim.figures(),
-            "recall": {form: one.figures("recalled") for form, one in _shares(recalled).items()},
-            "recall_before": {
-                form: one.figures("recalled") for form, one in _shares(recalled_before).items()
-            },
+            "recall": _row(recalled),
+            "recall_before": _row(recalled_before),
             "over_epochs": over,
             "notes": list(subject.remarks()),
         }
@@ -293,9 +292,7 @@ def asked_forms(examples: Sequence[Example], relations: Relations, most: int) ->
         if isinstance(made, Mapping) and made.get("by") == MADE_BY and fact:
             name, relation, value = map(str, fact)
             by_fact.setdefault((name, relation, value), []).append(one)
-    names = {(relation, value): [] for _, relation, value in by_fact}  # type: dict[Any, list[str]]
-    for name, relation, value in by_fact:
-        names[relation, value].append(name)
+    alike = Counter((relation, value) for _, relation, value in by_fact)
     found: list[Fact] = []
     for (name, relation, value), own in list(by_fact.items())[:most]:
         language = str(own[0].meta["made"].get("language", "en"))
@@ -313,7 +310,7 @@ def asked_forms(examples: Sequence[Example], relations: Relations, most: int) ->
             continue  # of a relations file that is not here
         question = known.held_out[0].format(subject=name)
         found.append(Fact(name, "reworded", _as(own[0], question), wanted, records))
-        if known.reversed and len(names[relation, value]) == 1 and not name.startswith("<"):
+        if known.reversed and alike[relation, value] == 1 and not name.startswith("<"):
             question = known.reversed[0].format(object=value)
             found.append(Fact(name, "reversed", _as(own[0], question), name, records))
     return found
@@ -419,9 +416,14 @@ def recall_findings(recalled: Sequence[Recalled], before: Sequence[Recalled]) ->
     return findings
 
 
+def _row(recalled: Sequence[Recalled]) -> JsonValue:
+    return {form: dict(one.figures("recalled")) for form, one in _shares(recalled).items()}
+
+
 def _wrong(recalled: Sequence[Recalled], form: str) -> tuple[dict[str, JsonValue], ...]:
-    return tuple(
+    wrong: list[dict[str, JsonValue]] = [
         {"prompt": one.fact.ask.question, "answer": one.answer, "reference": one.fact.value}
         for one in recalled
         if one.fact.form == form and not one.right
-    )[:CASES]
+    ]
+    return tuple(wrong[:CASES])

@@ -436,14 +436,14 @@ def _stamp(source: ModelSource) -> str:
     if source.path is None:
         return source.name
     if source.path.is_file():
-        return folder_stamp_of_file(source.path)
+        return _file_stamp(source.path)
     stamp = folder_stamp(source.path)
     if source.kind == "adapter":
         return f"{stamp} {_stamp(resolve(adapter_base(source.path)))}"
     return stamp
 
 
-def folder_stamp_of_file(path: Path) -> str:
+def _file_stamp(path: Path) -> str:
     """Return what changes when a model in one file does."""
     stat = path.stat()
     return f"{path} {stat.st_size} {stat.st_mtime_ns}"

@@ -56,7 +56,6 @@ class Guard:
         self._settings = settings
         self._sessions = sessions
         self._cookie = cookie_name(port)
-        self._port = port
         own = () if settings.is_local else (socket.gethostname().lower(),)
         self._names = {"localhost", *own, *(name.lower() for name in settings.names)}
 
@@ -78,8 +77,9 @@ class Guard:
         scope.setdefault("state", {})["session"] = session
         answer = self._refusal(request, session is not None)
         if answer is None and session is not None and request.method not in SAFE:
-            given = request.headers.get("x-csrf-token", "")
-            if request.url.path != "/login" and not hmac.compare_digest(given, session.csrf):
+            given = request.headers.get("x-csrf-token", "").encode()
+            same = hmac.compare_digest(given, session.csrf.encode())
+            if request.url.path != "/login" and not same:
                 answer = _no(403, "This page is out of date: reload it and try again.")
         if answer is not None:
             await answer(scope, receive, guarded)
@@ -113,13 +113,12 @@ class Guard:
     def _is_own(self, host: str) -> bool:
         """Whether a Host header names this studio: not so after DNS rebinding."""
         try:
-            parts = urlsplit(f"//{host}")
-            name, port = (parts.hostname or "").rstrip("."), parts.port
+            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
         except ValueError:
             return False
+        # The port may be another: a tunnel's.
         if self._settings.is_local:
-            named = name in LOOPBACK or name in self._names
-            return named and (self._port is None or (port or 80) == self._port)
+            return name in LOOPBACK or name in self._names
         return name in self._names or _is_address(name)
 
     def _from_here(self, request: Request) -> bool:

@@ -199,9 +199,12 @@ class RunIndex:
         for name in changed:
             if read and time.monotonic() > until:
                 break
-            row = read_run(self._workspace.run(name), name)
-            rows.append((now[name][0], *_values(row)))
             read += 1
+            try:
+                row = read_run(self._workspace.run(name), name)
+            except RunError:  # gone by now, or a link that leads out of the workspace
+                continue
+            rows.append((now[name][0], *_values(row)))
         marks = ", ".join("?" * (len(COLUMNS) + 1))
         base.executemany(f"insert or replace into runs values ({marks})", rows)
         base.commit()

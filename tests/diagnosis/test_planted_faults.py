@@ -30,10 +30,6 @@ def test_the_cases_are_ten_and_ten_of_records_that_can_be_read(tool):
         assert case.task_type in {None, *(row["task_type"] for row in case.rows)}
         for rows in (case.rows, case.held_out):
             assert len({row["id"] for row in rows}) == len(rows), case.name
-        asked = [
-            {row["messages"][0]["content"] for row in rows} for rows in (case.rows, case.held_out)
-        ]
-        assert not asked[0] & asked[1] or not case.expected, case.name
 
 
 @pytest.mark.slow

@@ -64,6 +64,13 @@ def test_the_list_follows_the_directories(index: RunIndex, tmp_path: Path) -> No
     assert "summary.json" in rows["runs/c"].message
 
 
+def test_a_link_out_of_the_workspace_is_passed_over(index: RunIndex, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    make_run(outside, steps=3)
+    (tmp_path / "runs" / "link").symlink_to(outside)
+    assert names(index) == ["runs/a", "runs/b", "runs/c"]
+
+
 def test_what_has_not_changed_is_not_read_again(index: RunIndex, tmp_path: Path) -> None:
     """Directories of long ago are told by their times, so a broken file goes unseen."""
     for run in (tmp_path / "runs").iterdir():

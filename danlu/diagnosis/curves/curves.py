@@ -26,6 +26,8 @@ MOST_BLOCKS = 240
 FALSE_ALARMS = 1e-3
 """Of a sound run: the chance that any of its curves is called by one sign with high confidence,
 shared out over the curves that are tested."""
+START_RECORDS = 8
+"""The start is a mean over so many records, if three rows have them; few may be easy by chance."""
 EDGE_ROWS = 10
 """The level at the end is a mean over at most so many rows, and over 5 % of them."""
 
@@ -66,9 +68,15 @@ class Series:
         return f"the loss of {self.task_type}" if self.task_type else "the loss"
 
     @cached_property
+    def start_rows(self) -> int:
+        """How many rows are the start: one to three, as many as have a few records."""
+        enough = np.flatnonzero(np.cumsum(self.records[:3]) >= START_RECORDS)
+        return int(enough[0]) + 1 if len(enough) else min(3, len(self))
+
+    @cached_property
     def start(self) -> float:
         """The level before anything was learned: the first rows, while the rate warms up."""
-        return self._mean(slice(0, max(1, min(3, len(self) // 20))))
+        return self._mean(slice(0, self.start_rows))
 
     @cached_property
     def end(self) -> float:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from danlu.diagnosis.curves.curves import RunCurves
 from danlu.diagnosis.curves.epochs import epoch_steps
 from danlu.diagnosis.curves.gradient import spikes
-from danlu.diagnosis.curves.heldout import held_out
+from danlu.diagnosis.curves.heldout import held_out, worse_inside
 from danlu.diagnosis.curves.levels import initial_loss, near_zero, stands_still
 from danlu.diagnosis.curves.motion import rises, swings
+from danlu.diagnosis.curves.outliers import hard_records
 from danlu.diagnosis.curves.shares import starved, stop_tokens
 from danlu.runs.findings import Finding, worst_first
 
@@ -21,8 +22,10 @@ DETECTORS: Sequence[Detector] = (
     stands_still,
     swings,
     held_out,
+    worse_inside,
     near_zero,
     spikes,
+    hard_records,
     stop_tokens,
     starved,
     epoch_steps,

@@ -18,6 +18,8 @@ DEVIATIONS = 8.0
 NEIGHBOURS = 15
 """Steps on either side that say what is usual."""
 FEW_STEPS = 15
+SMALL = 0.3
+"""A batch of less than this share of the usual tokens is not judged."""
 MOST_STEPS = 20
 """Spikes that are told, the largest; more of them are a habit of the run."""
 
@@ -28,25 +30,39 @@ def spikes(curves: RunCurves) -> Iterator[Finding]:
     if len(steps) < FEW_STEPS or norms.min() <= 0:
         return
     logs = np.log(norms)
-    rest = logs - _usual(logs)
+    rest = logs - usual(logs)
     spread = max(float(np.median(np.abs(rest))) * NORMAL_MAD, 0.05)
     # The first steps of a run, before the optimizer has settled, pull hard in any case.
     early = steps <= max(2.0, 0.02 * float(steps[-1]))
-    found = np.flatnonzero((rest > np.maximum(np.log(RATIO), DEVIATIONS * spread)) & ~early)
+    # The last batch of an epoch may be of a record or two, whose gradient is large by itself.
+    tokens = dict(zip(curves.whole.steps.tolist(), curves.whole.weights.tolist(), strict=True))
+    behind = np.array([tokens.get(step, 0.0) for step in steps.tolist()])
+    small = behind < SMALL * np.median(behind)
+    high = rest > np.maximum(np.log(RATIO), DEVIATIONS * spread)
+    found = np.flatnonzero(high & ~early & ~small)
     if not len(found):
         return
     largest = found[np.argsort(-rest[found])][:MOST_STEPS]
     yield _finding(curves, [int(steps[one]) for one in largest], np.exp(rest[largest]), len(found))
 
 
-def _usual(values: Floats) -> Floats:
-    """Return the median of each value's neighbourhood."""
-    padded = np.pad(values, NEIGHBOURS, mode="reflect") if len(values) > NEIGHBOURS else values
-    if padded is values:
+def usual(values: Floats, neighbours: int = NEIGHBOURS) -> Floats:
+    """Return the median of each value's neighbourhood, ``(N,)``; of all, where they are few.
+
+    Args:
+        values: ``(N,)``.
+        neighbours: How many on either side.
+
+    Example:
+        >>> usual(np.array([3.0, 9.0, 2.0, 1.0]), neighbours=1).tolist()
+        [9.0, 3.0, 2.0, 2.0]
+    """
+    if len(values) <= neighbours:
         return np.full(len(values), np.median(values))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEIGHBOURS + 1)
-    usual: Floats = np.median(windows, axis=1)
-    return usual
+    padded = np.pad(values, neighbours, mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * neighbours + 1)
+    medians: Floats = np.median(windows, axis=1)
+    return medians
 
 
 def _finding(curves: RunCurves, steps: list[int], ratios: Floats, count: int) -> Finding:

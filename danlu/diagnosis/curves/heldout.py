@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 from collections.abc import Iterator
 from typing import Literal
 
+import numpy as np
+
 from danlu.diagnosis.curves.curves import RunCurves, Series
+from danlu.diagnosis.curves.statistics import mean
 from danlu.runs.findings import Confidence, Evidence, Finding, Remedy
 from danlu.runs.wording import loss
 
@@ -15,6 +20,9 @@ SURE_RISE, SURE_RECORDS = 0.10, 20
 """From here on, and of so many records, a finding may be sure."""
 LEAST_FALL = 0.15
 """By so much the training loss must have fallen meanwhile."""
+WORSE = 1.2
+"""Training loss so many times the held-out loss, of the same model, is of worse answers."""
+MIN_ROWS = 6
 LEAST_GAIN = 0.02
 """A held-out loss that was never better than at first by more than this share never fell."""
 
@@ -127,6 +135,61 @@ def _does_not_generalise(
                 "prompts, and are both of the same task? Knowledge that only single records hold "
                 "cannot be learned from others.",
                 commands=("danlu data show DATA",),
+            ),
+        ),
+    )
+
+
+def worse_inside(curves: RunCurves) -> Iterator[Finding]:
+    """Find task types whose training records are harder than the held-out ones and stay so.
+
+    After an evaluation the model only gets better, so the training loss of the steps that follow is
+    no more than it, unless the answers are worse.
+    """
+    for name, outside in curves.eval.items():
+        inside = curves.train.get(name)
+        if name is None or inside is None or outside.records[-1] < SURE_RECORDS / 2:
+            continue
+        since = outside.steps[outside.steps > 0][:-1]
+        if not len(since):
+            continue
+        own = inside.steps > since[0]
+        before = outside.values[np.searchsorted(outside.steps, inside.steps[own], "left") - 1]
+        above = inside.values[own] - before
+        if len(above) < MIN_ROWS:
+            continue
+        error = float(np.std(above, ddof=1)) / math.sqrt(len(above))
+        excess, level = mean(above, inside.weights[own]), float(before.mean())
+        at_first = inside.start / max(float(outside.values[0]), 1e-9)
+        ratio = 1 + excess / max(level, 1e-9)
+        if excess > 4 * error and ratio >= WORSE and ratio >= at_first * (1 + LEAST_RISE):
+            yield _worse(outside, inside, level, excess, int(since[0]))
+
+
+def _worse(outside: Series, inside: Series, level: float, excess: float, since: int) -> Finding:
+    name = outside.task_type
+    return Finding(
+        name="worse-than-held-out",
+        task_type=name,
+        says=f"The training records of {name} are harder than the held-out ones, by {excess:.2f} "
+        "nats per token, and stay so: their answers may be wrong, or not belong to their prompts.",
+        severity="warning",
+        confidence="medium",
+        evidence=(
+            Evidence(
+                says=f"Since step {since} the held-out loss is {loss(level)} on average, and that "
+                f"of the steps after each evaluation {loss(level + excess)}; before training both "
+                f"were {loss(float(outside.values[0]))} and {loss(inside.start)}.",
+                figures={"held_out": level, "excess": excess},
+                steps=(since,),
+            ),
+        ),
+        remedies=(
+            Remedy(
+                says="Read some of them beside held-out ones.",
+                commands=(
+                    f"danlu data show DATA --sample 10 --task-type {shlex.quote(name or '')}",
+                ),
             ),
         ),
     )

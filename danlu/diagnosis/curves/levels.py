@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from danlu.diagnosis.curves.curves import RunCurves, Series
+from danlu.diagnosis.curves.curves import START_RECORDS, RunCurves, Series
 from danlu.diagnosis.curves.motion import rise_of
 from danlu.diagnosis.curves.statistics import mean, noise
 from danlu.runs.findings import Confidence, Evidence, Finding, Remedy, Severity
@@ -47,8 +47,9 @@ def initial_loss(curves: RunCurves) -> Iterator[Finding]:
     if not curves.of_tokens:
         return
     whole = _at_start(curves, None)
+    few = not curves.finished and float(curves.whole.records[:3].sum()) < START_RECORDS
     usual = expected_loss(curves.parameters or 1_000_000_000)
-    if whole >= ABSURD:
+    if whole >= ABSURD and not few:
         yield _too_high(curves, None, whole, usual, "serious", "high")
         return
     if whole >= usual + ABOVE_EXPECTED:

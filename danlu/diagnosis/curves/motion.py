@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from danlu.diagnosis.curves.curves import RunCurves, Series
+from danlu.diagnosis.curves.curves import START_RECORDS, RunCurves, Series
 from danlu.diagnosis.curves.statistics import falling_fit, mean, noise, serial_z, trend, turns
 from danlu.runs.findings import Evidence, Finding, Remedy
 from danlu.runs.wording import loss
@@ -22,10 +22,6 @@ WINDOWS = (0.0, 0.5, 2 / 3)
 FEW_ROWS = 12
 RECORDS_OF_A_TYPE = 20
 """A task type of fewer records, repeats and all, is not called by name with high confidence."""
-
-
-START_RECORDS = 4
-"""Of fewer records the first rows may be of easy ones, by chance."""
 
 
 class Rise(NamedTuple):
@@ -111,7 +107,7 @@ def _since_start(curves: RunCurves, series: Series) -> Rise | None:
     third = len(series) // 3
     if third < 3:
         return None
-    rows = max(1, min(3, len(series) // 20))
+    rows = series.start_rows
     spread = noise(series.values[rows:], series.weights[rows:])
     typical = float(np.median(series.weights)) / max(float(series.weights[:rows].mean()), 1e-9)
     error = spread * math.sqrt(max(1.0, typical) / rows + 1 / third)

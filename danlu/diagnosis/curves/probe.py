@@ -70,17 +70,17 @@ def records_of(run: RunDirectory) -> Callable[[int], Sequence[str]]:
 
     @cache
     def known() -> tuple[PreparedData, RecordOrder] | None:
-        resolved, prepared = run.resolved(), run.path / "prepared" / "train"
-        if resolved is None or not prepared.is_dir():
+        prepared = run.path / "prepared" / "train"
+        if not run.recipe_path.is_file() or not prepared.is_dir():
             return None
-        from danlu.config import Recipe
+        from danlu.config import load_recipe
         from danlu.sequences.prepared import PreparedData
         from danlu.training.mixing import record_order
 
         try:
             data = PreparedData.load(prepared)
-            return data, record_order(Recipe.model_validate(resolved.recipe), data)
-        except (DanluError, ValueError):
+            return data, record_order(load_recipe(run.recipe_path), data)
+        except DanluError:
             return None
 
     def records(step: int) -> Sequence[str]:

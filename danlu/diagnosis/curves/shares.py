@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from danlu.diagnosis.curves.curves import RunCurves, Series
 from danlu.diagnosis.curves.statistics import mean
 from danlu.runs.findings import Evidence, Finding, Remedy
@@ -85,32 +87,38 @@ def stop_tokens(curves: RunCurves) -> Iterator[Finding]:
         found = curves.metrics.get(metric, {})
         if None not in found:
             continue
-        bad = [one for one in found.values() if one.task_type and one.end >= UNSURE_STOP]
+        bad = [one for one in found.values() if one.task_type and _last(one) >= UNSURE_STOP]
         whole = found[None]
-        if whole.end >= UNSURE_STOP:
+        if _last(whole) >= UNSURE_STOP:
             yield _unsure(metric, whole, what, effect, bad)
             continue
         for one in bad:
-            if one.end >= VERY_UNSURE_STOP and len(curves.types) > 1:
+            if _last(one) >= VERY_UNSURE_STOP and len(curves.types) > 1:
                 yield _unsure(metric, one, what, effect, [])
 
 
+def _last(series: Series) -> float:
+    """Return the median of the last rows: one broken answer that does not end is none of this."""
+    return float(np.median(series.values[-max(3, len(series) // 5) :]))
+
+
 def _unsure(metric: str, series: Series, what: str, effect: str, bad: list[Series]) -> Finding:
-    chance = math.exp(-series.end)
+    last = _last(series)
+    chance = math.exp(-last)
     where = f" of {series.task_type}" if series.task_type else ""
-    worst = sorted(bad, key=lambda one: -one.end)[:6]
-    more = "".join(f"; {one.task_type} {loss(one.end)}" for one in worst)
+    worst = sorted(bad, key=lambda one: -_last(one))[:6]
+    more = "".join(f"; {one.task_type} {loss(_last(one))}" for one in worst)
     return Finding(
         name="stop-token-unlearned" if metric == "stop_loss" else "new-tokens-unlearned",
         task_type=series.task_type,
         says=f"At the end {what}{where} has {chance:.0%} of the probability where it belongs. "
         f"{effect}",
         severity="warning",
-        confidence="high" if series.end >= VERY_UNSURE_STOP and len(series) >= 20 else "medium",
+        confidence="high" if last >= VERY_UNSURE_STOP and len(series) >= 20 else "medium",
         evidence=(
             Evidence(
-                says=f"Its loss went from {loss(series.start)} to {loss(series.end)}{more}.",
-                figures={"start": series.start, "end": series.end},
+                says=f"Its loss went from {loss(series.start)} to {loss(last)}{more}.",
+                figures={"start": series.start, "end": last},
             ),
         ),
         remedies=(

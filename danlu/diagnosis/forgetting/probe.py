@@ -83,7 +83,8 @@ class Forgetting:
         suite, documents = load_suite(self.suite), shipped_text() if self.text else []
         drawn = self._drawn(subject)
         for model in (tuned, base):  # all that is asked is kept, so each is loaded once
-            subject.budget.allow(None if self.minutes is None else self.minutes / 2)
+            half = None if self.minutes is None else self.minutes / 2
+            subject.budget.allow(half, again=model is base)
             for longest, items in suite_items(suite, self.items).items():
                 model.answer([ask_of(item) for item in items], greedy(longest))
             model.likelihoods([Pair(Ask.text(document), "") for document in documents])
@@ -92,6 +93,8 @@ class Forgetting:
         told = abilities(askings)
         text = read_text(documents, tuned, base)
         signs = self._signs(subject, askings, drawn)
+        if not told and text is None:
+            raise CannotLookError("nothing could be asked of both models in the time allowed")
         findings = [*lost(told), *text_lost(text), *sign_findings(signs)]
         figures: dict[str, JsonValue] = {
             "abilities": [_row(one) for one in told],

@@ -112,8 +112,8 @@ def fit_law(records: Sequence[float], losses: Sequence[float]) -> Law:
 
     Example:
         >>> law = fit_law([100, 400, 1600], [2.0, 1.5, 1.25])  # 1 + 10 / sqrt(n)
-        >>> round(law.floor, 1), round(law.power, 1), round(law.at(6400), 2)
-        (1.0, 0.5, 1.12)
+        >>> round(law.floor, 1), round(law.power, 1), round(law.at(6400), 1)
+        (1.0, 0.5, 1.1)
     """
     floor, scale, power = fit_laws(records, np.asarray([losses], np.float64))[0].tolist()
     return Law(floor, scale, power)

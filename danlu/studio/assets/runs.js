@@ -202,7 +202,7 @@
         columns.push(values(curve.one.high), values(curve.one.low));
         const none = { stroke: "transparent", width: 0, points: { show: false }, spanGaps: true };
         series.push(none, none);
-        bands.push({ series: [series.length - 2, series.length - 1], fill: faint(colour, 0.16) });
+        bands.push({ series: [series.length - 2, series.length - 1], fill: faint(colour, curves.length > 3 ? 0.05 : 0.16) });
       } else if (calm !== raw) {
         columns.push(raw);
         series.push({ stroke: faint(colour, 0.3), width: 1, points: { show: false }, spanGaps: true });
@@ -220,7 +220,7 @@
     const plot = new uPlot(
       {
         ...size(),
-        padding: [14, 12, 0, 0],
+        padding: [14, 30, 0, 0],
         legend: { show: false },
         cursor: { sync: { key: "runs" }, drag: { x: true, y: false, setScale: false }, points: { size: 7 } },
         scales: {

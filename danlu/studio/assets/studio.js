@@ -130,7 +130,9 @@ window.studio = (() => {
     for (const node of document.querySelectorAll("[data-key]")) {
       if (seen.has(node.dataset.key) || !shown(node)) continue;
       seen.add(node.dataset.key);
-      add(node.dataset.key, node.dataset.keyName || node.textContent.trim());
+      const plain = node.cloneNode(true);
+      plain.querySelectorAll("kbd").forEach((key) => key.remove());
+      add(node.dataset.key, node.dataset.keyName || plain.textContent.trim());
     }
     add("?", t("keys_help"));
     document.getElementById("keys").showModal();

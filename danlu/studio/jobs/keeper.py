@@ -44,8 +44,8 @@ def keep(folder: Path) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, hand_on)
-    for number in asked:
-        hand_on(number, None)
+    for early in asked:
+        hand_on(early, None)
     code = command.wait()
     _write(folder / "ended.json", {"exit_code": code, "ended_at": _now()})
     return 0

@@ -108,6 +108,7 @@ class JobTable:
     def __init__(self, workspace: Workspace) -> None:
         self._root = workspace.root
         self._folder = workspace.own / "jobs"
+        self._runs: dict[str, str | None] = {}
 
     def start(
         self,
@@ -186,8 +187,13 @@ class JobTable:
 
     def of_run(self, run: str) -> JobView | None:
         """Return the latest job that trained a run; None if the studio started none."""
-        of = (one for one in self.all() if one.job.run == run)
-        return next((one for one in of if one.job.kind != "plan"), None)
+        for name in reversed(self._names()):
+            if name not in self._runs:  # what was asked never changes
+                job = self.get(name).job
+                self._runs[name] = job.run if job.kind != "plan" else None
+            if self._runs[name] == run:
+                return self.get(name)
+        return None
 
     def stop(self, name: str) -> JobView:
         """Ask a job to end: the first time as Ctrl-C does, then by SIGTERM, then at once.

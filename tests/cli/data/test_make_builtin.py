@@ -21,20 +21,10 @@ from danlu.workshop.store.store import Store
 
 MODEL = "builtin:smollm2-135m-instruct"
 CASES: dict[str, tuple[str, ...]] = {
-    "answer": (
-        "asked.jsonl",
-        "--samples",
-        "2",
-        "--choose",
-        "judge",
-        "--shots",
-        "1",
-        "--reasks",
-        "0",
-    ),
+    "answer": ("one.jsonl", "--samples", "2", "--choose", "judge", "--reasks", "0"),
     "self-instruct": ("seeds.jsonl", "--count", "1", "--language", "en", "--most-rounds", "1"),
     "evolve": ("seeds.jsonl", "--way", "deepen", "--way", "rephrase"),
-    "constraints": ("one.jsonl", "--kind", "max_words"),
+    "constraints": ("one.jsonl", "--kind", "max_characters"),
     "doc2qa": ("doc.txt", "--questions", "1"),
     "doc2conv": ("doc.txt", "--turns", "2"),
     "summarise": ("doc.txt", "--length", "7", "--reasks", "1"),

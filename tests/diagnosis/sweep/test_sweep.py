@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -17,7 +19,17 @@ from danlu.diagnosis.sweep.trials import is_done, run_trials
 from danlu.diagnosis.sweep.written import says_of, scale, write_sweep
 from danlu.errors import RecipeError
 from danlu.records import read_records
+from tests.tiny_models import tiny_llama
 from tests.training.conftest import write_data
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path:
+    """A two-layer Llama with its tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny-model")
+    tiny_llama(seed=3).save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture
@@ -135,8 +147,6 @@ def test_scaling_of_a_tiny_model(written: Path, tmp_path: Path):
 
 
 def test_task_types_with_enough_held_out_records_have_a_line_of_their_own(tmp_path, written):
-    import numpy as np
-
     parts = write_parts(load_recipe(written), (0.25, 0.5, 1.0), tmp_path / "parts")
     types = ["say/short"] * 6 + ["say/long"] * 2
     nats = np.outer([3.0, 2.0, 1.0], np.ones(8))

@@ -29,6 +29,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from danlu.errors import DanluError
 from danlu.records import Record
 from danlu.records.lines import decode_record
 from danlu.workshop.execution.blocks import damaged
@@ -374,7 +375,10 @@ class LedgerIndex(_Index):
 def main(base: str, version: str, kind: Kind) -> None:
     """Make an index, for a studio that does not wait for it."""
     os.nice(5)
-    build(Path(base), Version(Path(version)), kind)
+    try:
+        build(Path(base), Version(Path(version)), kind)
+    except DanluError as error:
+        sys.exit(str(error))  # the studio shows it
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from itertools import zip_longest
+from os.path import commonprefix
 from typing import Any
 
 import numpy as np
@@ -244,20 +245,22 @@ def text_pieces(before: str, after: str) -> list[Piece]:
         >>> text_pieces("天气好", "天气不好")
         [('same', '天气'), ('new', '不'), ('same', '好')]
     """
-    first: Sequence[str] = before
-    second: Sequence[str] = after
-    if len(before) + len(after) > MOST_COMPARED:
-        first, second = before.splitlines(keepends=True), after.splitlines(keepends=True)
-    found: list[Piece] = []
-    for tag, a, b, c, d in SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
+    start = len(commonprefix([before, after]))
+    end = len(commonprefix([before[start:][::-1], after[start:][::-1]]))
+    first: Sequence[str] = before[start : len(before) - end]
+    second: Sequence[str] = after[start : len(after) - end]
+    is_long = len(first) + len(second) > MOST_COMPARED
+    if is_long:
+        first, second = str(first).splitlines(True), str(second).splitlines(True)
+    found: list[Piece] = [("same", before[:start])]
+    # Without its heuristic for what is frequent, many equal lines take the square of their number.
+    for tag, a, b, c, d in SequenceMatcher(None, first, second, autojunk=is_long).get_opcodes():
         if tag == "equal":
             found.append(("same", "".join(first[a:b])))
-            continue
-        if b > a:
-            found.append(("gone", "".join(first[a:b])))
-        if d > c:
-            found.append(("new", "".join(second[c:d])))
-    return found
+        else:
+            found += [("gone", "".join(first[a:b])), ("new", "".join(second[c:d]))]
+    found.append(("same", before[len(before) - end :]))
+    return [piece for piece in found if piece[1]]
 
 
 def compared(before: Record, after: Record) -> list[tuple[str, list[Piece]]]:

@@ -56,7 +56,7 @@ class Datasets:
         self._workspace = workspace
         self._lock = threading.Lock()
         self._kept: dict[Any, Any] = {}
-        self._reading: dict[Path, subprocess.Popen[str]] = {}
+        self._reading: dict[Path, subprocess.Popen[bytes]] = {}
 
     @property
     def base(self) -> Path:
@@ -89,9 +89,7 @@ class Datasets:
         found: Difference = self._keep(key, lambda: _difference(before, after))
         return found
 
-    def _index(
-        self, version: Version, kind: Kind, make: Callable[[Path, Version], T]
-    ) -> T | None:
+    def _index(self, version: Version, kind: Kind, make: Callable[[Path, Version], T]) -> T | None:
         folder = folder_of(self.base, version, kind)
         if not folder.is_dir():
             file = version.records_path if kind == "records" else version.ledger_path
@@ -114,16 +112,17 @@ class Datasets:
                 return
             if process and process.returncode:
                 del self._reading[folder]
-                said = (process.stderr.read() if process.stderr else "").strip().splitlines()
+                said = _log(folder).read_text("utf-8").strip().splitlines()
                 raise StoreError(said[-1] if said else "cannot be read.", where=version.id)
             command = [sys.executable, "-m", "danlu.studio.data_index"]
-            self._reading[folder] = subprocess.Popen(
-                [*command, str(self.base), str(version.path.resolve()), kind],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            self.base.mkdir(parents=True, exist_ok=True)
+            with _log(folder).open("wb") as log:
+                self._reading[folder] = subprocess.Popen(
+                    [*command, str(self.base), str(version.path.resolve()), kind],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                )
 
     def _keep(self, key: Any, make: Callable[[], Any]) -> Any:
         with self._lock:
@@ -134,6 +133,11 @@ class Datasets:
             while len(self._kept) > KEPT:
                 del self._kept[next(iter(self._kept))]
         return found
+
+
+def _log(folder: Path) -> Path:
+    """Return where a process that makes an index says why it could not."""
+    return folder.with_name(f"{folder.name}.log")
 
 
 def _difference(before: RecordIndex, after: RecordIndex) -> Difference:

@@ -46,11 +46,7 @@ def listing(request: Request) -> Response:
     store = _datasets(request).store
     rows = version_rows(store)
     query = request.query_params.get("q", "").casefold()
-    fitting = [
-        row
-        for row in rows
-        if all(word in row.words for word in query.split())
-    ]
+    fitting = [row for row in rows if all(word in row.words for word in query.split())]
     first = _number(request.query_params.get("first")) or 0
     return page(
         request,
@@ -122,11 +118,7 @@ def record(request: Request, given: str) -> Response:
         version=version,
         record=one,
         pretty=_pretty,
-        history=[
-            (step, entry)
-            for step, rows in _history(own, version, one.id)
-            for entry in rows
-        ],
+        history=[(step, entry) for step, rows in _history(own, version, one.id) for entry in rows],
         name=_name_for(own.store, version, given),
         task_types=sorted(taxonomy.skills) if taxonomy else sorted(index.types),
     )
@@ -356,7 +348,7 @@ def _operation(version: Version, form: Form) -> Operation:
         return Drop(choice, form.get("reason"))
     if action == "tag":
         add, remove = (form.get(one).replace(",", " ").split() for one in ("add", "remove"))
-        return Tag(choice, tuple(add), tuple([*remove, *form.all("untag")]))
+        return Tag(choice, tuple(add), (*remove, *form.all("untag")))
     if action == "retype":
         new, taxonomy = form["task_type"].strip(), version.taxonomy
         if taxonomy and new not in taxonomy.skills:

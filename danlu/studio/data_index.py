@@ -20,11 +20,12 @@ import os
 import shutil
 import sys
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,8 @@ Kind = Literal["records", "ledger"]
 LAYOUT = 1
 META, FOLDED, PROGRESS = "meta.json", "folded.txt", "progress"
 TOLD_ROWS = 2000
+HEADER_BYTES = 128
+KEPT_SEARCHES = 8
 
 
 def hashed(text: str) -> int:
@@ -198,17 +201,19 @@ class _Index:
         """Return one column."""
         if name not in self._columns:
             path = self._folder / f"{name}.npy"
-            # An empty array cannot be mapped.
-            mode: Literal["r"] | None = "r" if np.load(path).size else None
-            self._columns[name] = np.load(path, mmap_mode=mode)
+            # An empty array, which is no more than its header, cannot be mapped.
+            is_empty = path.stat().st_size <= HEADER_BYTES
+            self._columns[name] = np.load(path, mmap_mode=None if is_empty else "r")
         return self._columns[name]
 
     def _positions(self, key: Any, mask: Any) -> NDArray[np.int64]:
         """Return where a mask holds; the last few are kept, for the next page of the same."""
-        if key not in self._found:
-            self._found = dict(list(self._found.items())[-7:])
-            self._found[key] = np.flatnonzero(mask())
-        return self._found[key]
+        found = self._found.get(key)
+        if found is None:
+            found = np.flatnonzero(mask())
+            # Replaced as a whole: other requests may be reading it.
+            self._found = {**dict(list(self._found.items())[-KEPT_SEARCHES + 1 :]), key: found}
+        return found
 
 
 class RecordIndex(_Index):
@@ -272,18 +277,17 @@ class RecordIndex(_Index):
         return found
 
     def _containing(self, sought: str) -> NDArray[np.bool_]:
-        fits = np.zeros(len(self), dtype=bool)
-        ends, needle = self.column("folded"), sought.encode()
-        path = self._folder / FOLDED
-        if not path.stat().st_size:
-            return fits
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            at = text.find(needle)
-            while at >= 0:
-                number = int(np.searchsorted(ends, at, side="right")) - 1
-                fits[number] = True
-                at = text.find(needle, int(ends[number + 1]))
-        return fits
+        fits = bytearray(len(self))
+        path, needle = self._folder / FOLDED, sought.encode()
+        if path.stat().st_size:
+            ends = array("q", self.column("folded").tobytes())  # faster to look up in, one by one
+            with path.open("rb") as file, _mapped(file) as text:
+                number, at = 0, text.find(needle)
+                while at >= 0:
+                    number = bisect_right(ends, at, number) - 1
+                    fits[number] = 1
+                    at = text.find(needle, ends[number + 1])
+        return np.frombuffer(fits, dtype=np.bool_)
 
     def read(self, positions: Iterable[int]) -> list[Record]:
         """Read the records at some positions, and nothing else.
@@ -318,6 +322,10 @@ class RecordIndex(_Index):
     @cached_property
     def _by_id(self) -> NDArray[np.int64]:
         return np.argsort(self.column("id"))
+
+
+def _mapped(file: BinaryIO) -> mmap.mmap:
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _from_parquet(path: Path, position: int) -> Record:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from itertools import zip_longest
-from os.path import commonprefix
 from typing import Any
 
 import numpy as np
@@ -245,8 +244,8 @@ def text_pieces(before: str, after: str) -> list[Piece]:
         >>> text_pieces("天气好", "天气不好")
         [('same', '天气'), ('new', '不'), ('same', '好')]
     """
-    start = len(commonprefix([before, after]))
-    end = len(commonprefix([before[start:][::-1], after[start:][::-1]]))
+    start = _common(before, after)
+    end = _common(before[start:][::-1], after[start:][::-1])
     first: Sequence[str] = before[start : len(before) - end]
     second: Sequence[str] = after[start : len(after) - end]
     is_long = len(first) + len(second) > MOST_COMPARED
@@ -261,6 +260,12 @@ def text_pieces(before: str, after: str) -> list[Piece]:
             found += [("gone", "".join(first[a:b])), ("new", "".join(second[c:d]))]
     found.append(("same", before[len(before) - end :]))
     return [piece for piece in found if piece[1]]
+
+
+def _common(one: str, other: str) -> int:
+    """Return with how many equal characters two texts begin."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def compared(before: Record, after: Record) -> list[tuple[str, list[Piece]]]:

@@ -139,12 +139,8 @@ def test_html_in_a_record_is_text(client: httpx2.Client) -> None:
     for answer in pages:
         assert answer.status_code == 200
         assert "&lt;script&gt;alert(1)" in answer.text
-        assert (
-            "<script>alert" not in answer.text
-        )
-        assert (
-            "<img" not in answer.text.split("</header>")[1]
-        )
+        assert "<script>alert" not in answer.text
+        assert "<img" not in answer.text.split("</header>")[1]
     assert "一加一" in client.get("/data/record/客服?id=a").text
 
 
@@ -300,6 +296,18 @@ def test_a_large_version_is_read_by_a_process(root: Path, monkeypatch: pytest.Mo
     found = own.records(version)
     assert found is not None
     assert len(found) == 124
+
+
+def test_a_version_that_is_being_read_shows_its_beginning(
+    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Datasets, "records", lambda *_: None)
+    text = client.get("/data/version/客服").text
+    assert "Reading the version" in text
+    assert shown(text)[0] == "a"
+    searched = client.get("/data/version/客服?q=x").text
+    assert shown(searched) == []
+    assert 'hx-trigger="load delay' in client.get("/data/record/客服?id=a").text
 
 
 def test_a_broken_version_is_said_by_the_process(

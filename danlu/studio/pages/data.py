@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import closing
+from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -15,6 +17,7 @@ from danlu.errors import StoreError
 from danlu.records import Record
 from danlu.studio.data_index import RecordIndex
 from danlu.studio.data_view import (
+    Line,
     compared,
     line_of,
     short,
@@ -32,10 +35,11 @@ from danlu.workshop.operations.edits import Drop, Retype, Revise, Tag
 from danlu.workshop.store.decision import Operation
 from danlu.workshop.store.store import Store
 from danlu.workshop.store.version import Version
-from danlu.workshop.store.writer import FATES
+from danlu.workshop.store.writer import FATES, characters
 
 router = APIRouter(prefix="/data")
 PER_PAGE = 50
+MOST_STEPS = 20
 SORTS = ("", "long", "short")
 KINDS = ("changed", "added", "removed", "retyped")
 
@@ -69,24 +73,9 @@ def show(request: Request, given: str) -> Response:
     version = own.store.find(given)
     index = own.records(version)
     asked = _asked(request)
-    found = None
-    if index:
-        positions = index.find(
-            text=asked["q"],
-            task_type=asked["task_type"],
-            tag=asked["tag"],
-            least=_number(asked["least"]),
-            most=_number(asked["most"]),
-            sort=asked["sort"],
-        )
-        first = _number(asked["first"]) or 0
-        here = [int(at) for at in positions[first : first + PER_PAGE]]
-        sizes = index.column("characters")
-        lines = [
-            line_of(record, int(sizes[at]))
-            for at, record in zip(here, index.read(here), strict=True)
-        ]
-        found = {"lines": lines, "total": len(positions), "first": first}
+    found = _found(index, asked) if index else None
+    if not index and not any(asked.values()):
+        found = _beginning(version)
     is_part = _is_part(request, "records")
     return page(
         request,
@@ -95,6 +84,7 @@ def show(request: Request, given: str) -> Response:
         version=version,
         found=found,
         asked=asked,
+        is_read=index is not None,
         read=0 if index else own.read_so_far(version, "records"),
         per_page=PER_PAGE,
         **({} if is_part else _head(request, version, index)),
@@ -172,7 +162,6 @@ def diff(request: Request) -> Response:
     index = first_index if kind == "removed" else second_index
     first = _number(query.get("first")) or 0
     here = [int(at) for at in getattr(found, kind)[first : first + PER_PAGE]]
-    sizes = index.column("characters")
     return page(
         request,
         "data/diff.html",
@@ -185,9 +174,7 @@ def diff(request: Request) -> Response:
         kinds=KINDS,
         first=first,
         per_page=PER_PAGE,
-        lines=[
-            line_of(one, int(sizes[at])) for at, one in zip(here, index.read(here), strict=True)
-        ],
+        lines=_lines(index, here),
     )
 
 
@@ -258,6 +245,34 @@ def _asked(request: Request) -> dict[str, str]:
     return {name: request.query_params.get(name, "") for name in names}
 
 
+def _found(index: RecordIndex, asked: Mapping[str, str]) -> dict[str, Any]:
+    """Return a page of the records that fit."""
+    positions = index.find(
+        text=asked["q"],
+        task_type=asked["task_type"],
+        tag=asked["tag"],
+        least=_number(asked["least"]),
+        most=_number(asked["most"]),
+        sort=asked["sort"],
+    )
+    first = _number(asked["first"]) or 0
+    here = [int(at) for at in positions[first : first + PER_PAGE]]
+    return {"lines": _lines(index, here), "total": len(positions), "first": first}
+
+
+def _beginning(version: Version) -> dict[str, Any]:
+    """Return the first page of a version that is not read yet."""
+    with closing(version.records()) as records:
+        lines = [line_of(record, characters(record)) for record in islice(records, PER_PAGE)]
+    return {"lines": lines, "total": version.manifest.records, "first": 0}
+
+
+def _lines(index: RecordIndex, positions: list[int]) -> list[Line]:
+    sizes = index.column("characters")
+    records = index.read(positions)
+    return [line_of(one, int(sizes[at])) for at, one in zip(positions, records, strict=True)]
+
+
 def _head(request: Request, version: Version, index: RecordIndex | None) -> Mapping[str, Any]:
     store = _datasets(request).store
     names = store.names_of(version)
@@ -270,7 +285,6 @@ def _head(request: Request, version: Version, index: RecordIndex | None) -> Mapp
         "sorts": SORTS,
         "settings": short(version.manifest.operation.settings),
         "can_undo": undoable(version),
-        "is_read": index is not None,
         "histories": {name: store.history(name) for name in names},
     }
 
@@ -298,9 +312,10 @@ def _history(own: Datasets, version: Version, id_: str) -> list[tuple[Version, l
     """Return the rows of the ledgers that speak of a record, from a version back to its first.
 
     A ledger that is not read yet is left out, and is read meanwhile; so is a parent that is gone.
+    It ends after ``MOST_STEPS`` versions.
     """
     found, waiting, seen = [], [version], {version.id}
-    while waiting:
+    while waiting and len(seen) <= MOST_STEPS:
         one = waiting.pop(0)
         index = own.ledger(one)
         if index is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import inspect
 import secrets
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -128,7 +129,7 @@ class Session:
         One that was broken off and still computes keeps the old conversation to itself.
         """
         for seat, answer in zip(self.seats, answers, strict=True):
-            if answer.gi_running:
+            if inspect.getgeneratorstate(answer) == inspect.GEN_RUNNING:
                 seat.chat = seat.chat.fork()
             elif whole and self._capture is not None:
                 self._write_turn(seat)

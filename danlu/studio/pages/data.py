@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from contextlib import closing
 from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -262,8 +261,8 @@ def _found(index: RecordIndex, asked: Mapping[str, str]) -> dict[str, Any]:
 
 def _beginning(version: Version) -> dict[str, Any]:
     """Return the first page of a version that is not read yet."""
-    with closing(version.records()) as records:
-        lines = [line_of(record, characters(record)) for record in islice(records, PER_PAGE)]
+    records = islice(version.records(), PER_PAGE)
+    lines = [line_of(record, characters(record)) for record in records]
     return {"lines": lines, "total": version.manifest.records, "first": 0}
 
 

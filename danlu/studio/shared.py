@@ -1,4 +1,4 @@
-"""What pages share in one studio: index, curves, jobs; each made when it is first asked for."""
+"""What pages share in one studio: index, curves, jobs, datasets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from fastapi import Request
 
 from danlu.studio.curve_cache import CurveCache
 from danlu.studio.curves import Curves
+from danlu.studio.datasets import Datasets
 from danlu.studio.index import RunIndex
 from danlu.studio.jobs.table import JobTable
 from danlu.studio.workspace import Workspace
@@ -19,6 +20,7 @@ class Shared:
         runs: The list of runs.
         curves: Columns of the runs looked at last.
         jobs: Commands that pages started.
+        datasets: Versions, names and indexes of records.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -26,6 +28,7 @@ class Shared:
         self.runs = RunIndex(workspace)
         self.curves = Curves(CurveCache(workspace.own / "curves"))
         self.jobs = JobTable(workspace)
+        self.datasets = Datasets(workspace)
 
 
 def shared(request: Request) -> Shared:

@@ -8,7 +8,7 @@ import pytest
 
 from danlu.errors import RecordError, StoreError
 from danlu.workshop.operations.choice import Choice, drawn
-from danlu.workshop.operations.edits import Drop, Retype, Tag
+from danlu.workshop.operations.edits import Drop, Retype, Revise, Tag
 from danlu.workshop.store.store import Store
 from tests.workshop.making import chat, version_of
 
@@ -83,3 +83,31 @@ def test_an_edit_that_changes_nothing_is_an_error(operation, tmp_path: Path) -> 
 def test_a_task_type_has_two_levels() -> None:
     with pytest.raises(RecordError, match="two levels"):
         Retype(Choice(ids=("1",)), "math")
+
+
+def test_revise_gives_one_record_other_texts(tmp_path: Path) -> None:
+    store = Store(tmp_path / "sets")
+    version = version_of(store, tmp_path, *RECORDS)
+    revised = store.apply(Revise("2", ((2, "好"),), reason="plain"), version)
+    texts = [[message.content for message in record.messages] for record in revised.records()]
+    assert texts == [["Hi", "Hello"], ["電腦", "好"], ["longer prompt", "an answer"]]
+    fates = [(entry.fate, entry.rule, entry.detail) for entry in revised.ledger()]
+    assert fates == [("kept", "", ""), ("edited", "by hand", "plain"), ("kept", "", "")]
+
+
+@pytest.mark.parametrize(
+    ("operation", "says"),
+    [
+        (Revise("2", ((3, "x"),)), "there are 2 messages, and no number 3"),
+        (Revise("2", ((0, "x"),)), "no number 0"),
+        (Revise("2", answers=((1, "x"),)), "there are 0 answers"),
+        (Revise("2", ((2, "ok"),)), "nothing is changed"),
+        (Revise("9", ((2, "x"),)), "nothing is changed"),
+    ],
+)
+def test_a_revision_of_nothing_is_refused(tmp_path: Path, operation: Revise, says: str) -> None:
+    store = Store(tmp_path / "sets")
+    version = version_of(store, tmp_path, *RECORDS)
+    with pytest.raises(StoreError, match=says):
+        store.apply(operation, version)
+    assert len(store.versions()) == 1

@@ -1,4 +1,4 @@
-"""``danlu data drop``, ``tag`` and ``retype``: edits by hand, with the ledger."""
+"""``danlu data drop``, ``tag``, ``retype`` and ``revise``: edits by hand, with the ledger."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ RETYPE_EPILOG = """\b
 Examples:
   danlu data retype mine math/sums --id 4f1d --id 77aa -n mine
   danlu data retype mine code/python --task-type unlabelled/code -n mine
+"""
+REVISE_EPILOG = """\b
+Examples:
+  danlu data revise mine --id 4f1d --message '2=Beijing.' --reason 'wrong city' -n mine
+  danlu data revise mine --id 4f1d --answer '1=No.' -n mine
+
+Messages and answers to compare are counted from 1, as 'danlu data show --id' shows them.
 """
 
 
@@ -104,6 +111,45 @@ def retype(
     apply_and_tell(Retype(choice, new), data, store=store, name=name, as_json=as_json)
 
 
+def revise(
+    data: Data,
+    id_: Annotated[str, typer.Option("--id", help="The record.")],
+    message: Annotated[
+        list[str] | None, typer.Option(help="NUMBER=TEXT of a message; may be given again.")
+    ] = None,
+    answer: Annotated[
+        list[str] | None, typer.Option(help="NUMBER=TEXT of an answer to compare; likewise.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; stands in the ledger.")] = "",
+    name: Name = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give messages of one record another text."""
+    from danlu.workshop.operations.edits import Revise
+
+    messages, answers = _numbered("--message", message), _numbered("--answer", answer)
+    if not messages and not answers:
+        raise typer.BadParameter("say --message NUMBER=TEXT or --answer NUMBER=TEXT")
+    operation = Revise(id_, messages, answers, reason)
+    apply_and_tell(operation, data, store=store, name=name, as_json=as_json)
+
+
+def _numbered(option: str, given: list[str] | None) -> tuple[tuple[int, str], ...]:
+    """Return texts by their number.
+
+    Raises:
+        BadParameter: If one has no number.
+    """
+    found = []
+    for one in given or []:
+        number, equals, text = one.partition("=")
+        if not equals or not number.isdecimal():
+            raise typer.BadParameter(f"{one!r} must be NUMBER=TEXT", param_hint=option)
+        found.append((int(number), text))
+    return tuple(found)
+
+
 def _chosen(choice: Choice) -> Choice:
     """Refuse a choice of everything.
 
@@ -120,3 +166,4 @@ def register(group: typer.Typer) -> None:
     group.command("drop", epilog=DROP_EPILOG)(drop)
     group.command("tag", epilog=TAG_EPILOG)(tag)
     group.command("retype", epilog=RETYPE_EPILOG)(retype)
+    group.command("revise", epilog=REVISE_EPILOG)(revise)

@@ -152,7 +152,7 @@ def diff(
     for record, side in _measured(before, measure, weighting, "before", progress):
         part = of(record.task_type)
         part.before += side
-        known[record.id] = (_digest(record), record.task_type)
+        known[record.id] = (digest(record), record.task_type)
     for record, side in _measured(after, measure, weighting, "after", progress):
         part = of(record.task_type)
         part.after += side
@@ -160,7 +160,7 @@ def diff(
         if earlier is None:
             part.added += 1
         else:
-            part.changed += earlier[0] != _digest(record)
+            part.changed += earlier[0] != digest(record)
             part.retyped += earlier[1] != record.task_type
     for _, task_type in known.values():
         of(task_type).removed += 1
@@ -174,8 +174,8 @@ def diff(
     return Diff(dict(sorted(found.items())), whole_before, whole_after)
 
 
-def _digest(record: Record) -> bytes:
-    """Hash what a record says; where it came from and its task type are no part of that."""
+def digest(record: Record) -> bytes:
+    """Hash what a record says, to 8 bytes; source and task type are no part of that."""
     plain = replace(record, source="", task_type="a/b")
     return hashlib.blake2b(encode_record(plain), digest_size=8).digest()
 

@@ -1,4 +1,4 @@
-"""What a person does by hand to the records of a choice: drop, tag, give another task type."""
+"""What a person does by hand to the records of a choice: drop, tag, retype, revise."""
 
 from __future__ import annotations
 
@@ -102,6 +102,63 @@ class Retype:
                 count += 1
                 yield edit(replace(record, task_type=self.task_type), "retype", record.task_type)
         _must_be_some(count)
+
+
+@dataclass(frozen=True)
+class Revise:
+    """Give messages and answers of one record another text.
+
+    Attributes:
+        id: Of the record.
+        messages: Numbers of messages, from 1, each with its new text.
+        answers: Numbers of answers to compare, from 1, each with its new text.
+        reason: Why; stands in the ledger.
+    """
+
+    name: ClassVar[str] = "revise"
+    revision: ClassVar[int] = 1
+
+    id: str
+    messages: tuple[tuple[int, str], ...] = ()
+    answers: tuple[tuple[int, str], ...] = ()
+    reason: str = ""
+
+    def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:
+        """Edit the record.
+
+        Raises:
+            StoreError: If it is not there, has not so many messages, or says so already.
+        """
+        count = 0
+        for record in records:
+            revised = self._revised(record) if record.id == self.id else record
+            if revised == record:
+                yield keep(record)
+            else:
+                count += 1
+                yield edit(revised, BY_HAND, detail=self.reason)
+        _must_be_some(count)
+
+    def _revised(self, record: Record) -> Record:
+        messages, answers = list(record.messages), list(record.responses)
+        for number, text in self.messages:
+            at = _nth(number, len(messages), "messages", record)
+            messages[at] = replace(messages[at], content=text)
+        for number, text in self.answers:
+            at = _nth(number, len(answers), "answers to compare", record)
+            answers[at] = replace(answers[at], content=text)
+        return replace(record, messages=tuple(messages), responses=tuple(answers))
+
+
+def _nth(number: int, count: int, what: str, record: Record) -> int:
+    """Return the place of the numberth of some.
+
+    Raises:
+        StoreError: If there are not so many.
+    """
+    if not 1 <= number <= count:
+        raise StoreError(f"there are {count} {what}, and no number {number}.", where=record.id)
+    return number - 1
 
 
 def _must_be_some(count: int) -> None:

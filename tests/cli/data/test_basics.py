@@ -144,3 +144,21 @@ def test_stats(capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(capsys.readouterr().out)
     assert told["all"]["answer_characters"] == {"p5": 5, "p50": 8, "p95": 1000, "max": 1000}
     assert told["task_types"]["译/词"]["records"] == 1
+
+
+def test_revise(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["data", "import", "a.jsonl", "--name", "mine"])
+    capsys.readouterr()
+    run(["data", "show", "mine", "--json", "--limit", "1"])
+    record = json.loads(capsys.readouterr().out)
+    words = ["data", "revise", "mine", "--id", record["id"]]
+    assert run([*words, "--message", "1=新=1", "-n", "mine"]) == 0
+    assert "1 edited: by hand" in capsys.readouterr().err
+    run(["data", "show", "mine", "--id", record["id"], "--json"])
+    assert json.loads(capsys.readouterr().out)["messages"][0]["content"] == "新=1"
+    assert run(words) == 2
+    assert "say --message NUMBER=TEXT" in capsys.readouterr().err
+    assert run([*words, "--answer", "one=x"]) == 2
+    assert "must be NUMBER=TEXT" in capsys.readouterr().err
+    assert run([*words, "--message", "99=x"]) == 2
+    assert "no number 99" in capsys.readouterr().err

@@ -1,0 +1,161 @@
+"""The datasets of the workspace, with an index of each that is looked at."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from danlu.errors import StoreError
+from danlu.studio.data_index import Kind, LedgerIndex, RecordIndex, build, folder_of, progress
+from danlu.studio.workspace import Workspace
+from danlu.workshop.store.store import DEFAULT_STORE, STORE_VARIABLE, Store
+from danlu.workshop.store.version import Version
+
+INLINE_BYTES = 8_000_000
+"""A file up to this size is read in the request, which takes under a second."""
+KEPT = 8
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Positions of records that one version has more, less or otherwise than another.
+
+    Attributes:
+        added: In the second; the first has no record of that id.
+        removed: In the first; the second has no record of that id.
+        changed: In the second; the first's record of that id says something else.
+        retyped: In the second; the first's record of that id has another task type.
+    """
+
+    added: NDArray[np.int64]
+    removed: NDArray[np.int64]
+    changed: NDArray[np.int64]
+    retyped: NDArray[np.int64]
+
+
+class Datasets:
+    """The store of a workspace: ``$DANLU_DATASETS`` or ``datasets``, as for the commands.
+
+    Attributes:
+        store: The versions and names.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        path = os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
+        self.store = Store(workspace.root / path)
+        self._workspace = workspace
+        self._lock = threading.Lock()
+        self._kept: dict[Any, Any] = {}
+        self._reading: dict[Path, subprocess.Popen[bytes]] = {}
+
+    @property
+    def base(self) -> Path:
+        """Where the indexes are."""
+        return self._workspace.own / "data"
+
+    def records(self, version: Version) -> RecordIndex | None:
+        """Return the index of a version's records; None while a process makes it.
+
+        Raises:
+            StoreError: If the version's files are not as they were written.
+        """
+        return self._index(version, "records", RecordIndex)
+
+    def ledger(self, version: Version) -> LedgerIndex | None:
+        """Return the index of a version's ledger; None while a process makes it.
+
+        Raises:
+            StoreError: If it is not as it was written.
+        """
+        return self._index(version, "ledger", LedgerIndex)
+
+    def read_so_far(self, version: Version, kind: Kind) -> int:
+        """Return how many rows have been read of what is not there yet."""
+        return progress(self.base, version, kind)
+
+    def difference(self, before: RecordIndex, after: RecordIndex) -> Difference:
+        """Compare two versions by their columns."""
+        key = (before.version.manifest.content, after.version.manifest.content)
+        found: Difference = self._keep(key, lambda: _difference(before, after))
+        return found
+
+    def _index(self, version: Version, kind: Kind, make: Callable[[Path, Version], T]) -> T | None:
+        folder = folder_of(self.base, version, kind)
+        if not folder.is_dir():
+            file = version.records_path if kind == "records" else version.ledger_path
+            if file.exists() and file.stat().st_size > INLINE_BYTES:
+                self._read_apart(folder, version, kind)
+                return None
+            build(self.base, version, kind)
+        found: T = self._keep((folder, version.id), lambda: make(folder, version))
+        return found
+
+    def _read_apart(self, folder: Path, version: Version, kind: Kind) -> None:
+        """Let a process make an index, once.
+
+        Raises:
+            StoreError: If it has failed.
+        """
+        with self._lock:
+            process = self._reading.get(folder)
+            if process and process.poll() is None:
+                return
+            if process and process.returncode:
+                del self._reading[folder]
+                said = _log(folder).read_text("utf-8").strip().splitlines()
+                raise StoreError(said[-1] if said else "cannot be read.", where=version.id)
+            command = [sys.executable, "-m", "danlu.studio.data_index"]
+            self.base.mkdir(parents=True, exist_ok=True)
+            with _log(folder).open("wb") as log:
+                self._reading[folder] = subprocess.Popen(
+                    [*command, str(self.base), str(version.path.resolve()), kind],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                )
+
+    def _keep(self, key: Any, make: Callable[[], Any]) -> Any:
+        with self._lock:
+            found = self._kept.pop(key, None)
+        found = found or make()
+        with self._lock:
+            self._kept[key] = found
+            while len(self._kept) > KEPT:
+                del self._kept[next(iter(self._kept))]
+        return found
+
+
+def _log(folder: Path) -> Path:
+    """Return where a process that makes an index says why it could not."""
+    return folder.with_name(f"{folder.name}.log")
+
+
+def _difference(before: RecordIndex, after: RecordIndex) -> Difference:
+    first, second = before.column("id"), after.column("id")
+    _, at_first, at_second = np.intersect1d(first, second, assume_unique=True, return_indices=True)
+    names = sorted({*before.types, *after.types})
+    number = {name: at for at, name in enumerate(names)}
+
+    def types(index: RecordIndex, at: NDArray[np.int64]) -> NDArray[np.int64]:
+        own = np.asarray([*(number[name] for name in index.types), -1])
+        found: NDArray[np.int64] = own[index.column("type")[at]]
+        return found
+
+    changed = before.column("digest")[at_first] != after.column("digest")[at_second]
+    retyped = types(before, at_first) != types(after, at_second)
+    return Difference(
+        added=np.setdiff1d(np.arange(len(second)), at_second, assume_unique=True),
+        removed=np.setdiff1d(np.arange(len(first)), at_first, assume_unique=True),
+        changed=np.sort(at_second[changed]),
+        retyped=np.sort(at_second[retyped]),
+    )

@@ -6,6 +6,7 @@ from fastapi import Request
 
 from danlu.studio.curve_cache import CurveCache
 from danlu.studio.curves import Curves
+from danlu.studio.found import FoundIndex
 from danlu.studio.index import RunIndex
 from danlu.studio.jobs.table import JobTable
 from danlu.studio.workspace import Workspace
@@ -17,6 +18,7 @@ class Shared:
     Attributes:
         workspace: What it shows.
         runs: The list of runs.
+        found: The findings of all runs.
         curves: Columns of the runs looked at last.
         jobs: Commands that pages started.
     """
@@ -24,6 +26,7 @@ class Shared:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.runs = RunIndex(workspace)
+        self.found = FoundIndex(workspace)
         self.curves = Curves(CurveCache(workspace.own / "curves"))
         self.jobs = JobTable(workspace)
 

@@ -25,6 +25,7 @@ from danlu.runs.directory import RunDirectory
 from danlu.runs.figures import PERPLEXITY, Figures, Span, Spans, figures, perplexity
 from danlu.runs.found import found_in
 from danlu.runs.history import Column, History, Numbers
+from danlu.runs.metric_words import LOSS_NOTES
 from danlu.runs.page import (
     banner,
     before_after,
@@ -39,7 +40,7 @@ from danlu.runs.page import (
 )
 from danlu.runs.schema import Resolved
 from danlu.runs.scores import Scores, histograms
-from danlu.runs.wording import LOSS_NOTES, filters, headlines, in_order, loss_unit, metric
+from danlu.runs.wording import filters, headlines, in_order, loss_unit, metric
 
 MAX_SAMPLES = 200
 """Samples on the page; all of them are in ``samples.jsonl``."""

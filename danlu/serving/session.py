@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import inspect
 import secrets
 from collections.abc import Callable, Generator, Sequence
-from inspect import GEN_RUNNING, getgeneratorstate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,7 +129,7 @@ class Session:
         One that was broken off and still computes keeps the old conversation to itself.
         """
         for seat, answer in zip(self.seats, answers, strict=True):
-            if getgeneratorstate(answer) == GEN_RUNNING:
+            if inspect.getgeneratorstate(answer) == inspect.GEN_RUNNING:
                 seat.chat = seat.chat.fork()
             elif whole and self._capture is not None:
                 self._write_turn(seat)

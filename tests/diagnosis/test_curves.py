@@ -224,6 +224,45 @@ def test_spikes_that_share_a_record_name_it():
     assert set(found.evidence[0].steps) == {step for step in spiked if step > 2}
 
 
+def typed(k: int, loss: float, split: str = "train", records: int = 4) -> MetricsRow:
+    """A row of ten steps an epoch with two task types; only the second one's loss is given."""
+    channels = {
+        "a/b": ChannelMetrics(loss=1.0, tokens=40, records=4),
+        "c/d": ChannelMetrics(loss=loss, tokens=10 * records, records=records),
+    }
+    return MetricsRow(step=k, epoch=k / 10, split=split, loss=loss, channels=channels)
+
+
+def test_a_record_whose_batch_stands_out_epoch_after_epoch_is_named():
+    """Steps 4, 13 and 27 have it, each with other records beside it."""
+    rng = np.random.default_rng(0)
+    rows, batches = [], {}
+    for k in range(1, 31):
+        with_it = k in (4, 13, 27)
+        rows.append(typed(k, (3.0 if with_it else 1.0) * float(np.exp(rng.normal(0, 0.1)))))
+        batches[k] = ["坏 one"] * with_it + [f"r{k}-{j}" for j in range(3)]
+    known = {"records_of": batches.__getitem__, "finished": True}
+    found = named(findings(RunCurves.of(History.of(rows), {}, **known)), "hard-records")
+    assert (found.task_type, found.evidence[0].records) == ("c/d", ("坏 one",))
+    assert found.remedies[0].commands == ("danlu data show DATA --id '坏 one'",)
+    calm = [typed(k, 1.0 + 0.1 * (k % 3)) for k in range(1, 31)]
+    names = {one.name for one in findings(RunCurves.of(History.of(calm), {}, **known))}
+    assert "hard-records" not in names
+
+
+@pytest.mark.parametrize(("inside", "told"), [(1.0, False), (1.6, True)])
+def test_training_records_that_stay_harder_than_held_out_ones(inside, told):
+    rng = np.random.default_rng(0)
+    rows = [typed(0, 3.0, "eval", 30)]
+    for k in range(1, 31):
+        level = 3.0 if k <= 10 else 1.0 * inside
+        rows.append(typed(k, level * float(np.exp(rng.normal(0, 0.05)))))
+        if k % 10 == 0:
+            rows.append(typed(k, 1.0, "eval", 30))
+    found = findings(RunCurves.of(History.of(rows), {}))
+    assert ("worse-than-held-out" in {one.name for one in found}) == told
+
+
 def test_the_expected_loss_falls_with_size():
     sizes = [10**7, 10**8, 10**9, 10**10]
     assert sorted(map(expected_loss, sizes), reverse=True) == [expected_loss(one) for one in sizes]

@@ -7,7 +7,8 @@ import pytest
 
 from danlu.config.recipe import ObjectiveSection
 from danlu.objectives import MAKERS, build_objective
-from danlu.runs.wording import LOSS_NOTES, METRICS, headlines, in_order, metric, metric_value
+from danlu.runs.metric_words import LOSS_NOTES, METRICS
+from danlu.runs.wording import headlines, in_order, metric, metric_value
 
 
 class Ones(dict[str, Any]):

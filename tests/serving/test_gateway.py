@@ -350,7 +350,12 @@ def test_a_client_that_leaves_at_the_end_has_been_answered(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("body", "text"),
-    [(b"{", "not JSON"), (b"[1]", "must be a JSON object"), (b"[" * 100_000, "nested too deeply")],
+    [
+        (b"{", "not JSON"),
+        (b"[1]", "must be a JSON object"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"prompt": "\\ud800"}', "half of a character"),
+    ],
 )
 def test_bodies_that_are_no_requests(behind_danlu, body, text):
     found = httpx2.post(

@@ -10,7 +10,7 @@ import yaml
 
 import danlu.studio
 from danlu.config import describe
-from danlu.runs.wording import METRICS
+from danlu.runs.metric_words import METRICS
 from danlu.studio.language import Words, catalogue
 
 STUDIO = Path(danlu.studio.__file__).parent

@@ -60,11 +60,12 @@ def _listed(ids: list[str]) -> Iterator[str]:
             yield one
             continue
         try:
-            lines = Path(one[1:]).read_text("utf-8").split()
+            lines = Path(one[1:]).read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise typer.BadParameter(
                 f"{one[1:]} cannot be read: {error}", param_hint="--id"
             ) from error
-        if not lines:
+        found = [line.strip() for line in lines if line.strip()]
+        if not found:
             raise typer.BadParameter(f"{one[1:]} has no id", param_hint="--id")
-        yield from lines
+        yield from found

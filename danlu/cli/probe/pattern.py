@@ -81,16 +81,17 @@ def pattern(
                 answer_again(run, _by(engine, asked))
         rewrite_report(examined.run)
     code = tell([report], as_json)
-    return _apply(path, apply, store) if apply else code
+    return _apply(path, apply, store, as_json) if apply else code
 
 
-def _apply(path: Path, name: str, store: Path | None) -> int:
-    """Make the cut, and say what to type next."""
+def _apply(path: Path, name: str, store: Path | None, as_json: bool) -> int:
+    """Make the cut, and say what to type next; with JSON on stderr alone."""
     from danlu.diagnosis.pattern.again import apply_found
 
     made = apply_found(path, open_store(store), name)
     for _, called, version in made.versions:
-        print_counts(version)
+        if not as_json:
+            print_counts(version)
         note(f"{called} = {version.id}: {version.manifest.records:,} records")
     note(f"{made.dropped:,} records left out. Train again:  danlu train {made.recipe}")
     return 0

@@ -12,7 +12,14 @@ from typing import ClassVar
 from pydantic import JsonValue
 
 from danlu.diagnosis.pattern.clinging import Interview, Outcome, Pattern, Varying
-from danlu.diagnosis.pattern.cut import additions, drop_commands, write_additions, write_cut
+from danlu.diagnosis.pattern.cut import (
+    ADD_FILE,
+    CUT_FILE,
+    additions,
+    drop_commands,
+    write_additions,
+    write_cut,
+)
 from danlu.diagnosis.pattern.influence import Gradients, Influence, influence
 from danlu.diagnosis.pattern.interview import LONGEST_ANSWER, Asking, answer_length
 from danlu.diagnosis.pattern.stock import Stock
@@ -31,6 +38,7 @@ from danlu.diagnosis.probe import CannotLookError, Examined, Seen
 from danlu.diagnosis.subject import Subject, subject_of
 from danlu.errors import DanluError, ModelError
 from danlu.records import Message, Record
+from danlu.runs.findings import FOLDER
 from danlu.workshop.likeness.text import fold, units
 
 MOST_CHECKED = 200
@@ -121,8 +129,9 @@ class _Look:
         story = Story(run, case, answer, first, len(self.records), command=probe.command(str(run)))
         if first.shows or first.probability >= COMES_AT:
             self._pattern(story, own, stock)
-        base = self._base(own)
-        story.before = base([case.with_words("case", {})])[0] if base else None
+        for name in (CUT_FILE, ADD_FILE):  # of an earlier look, at another case perhaps
+            (run / FOLDER / name).unlink(missing_ok=True)
+        base, story.before = self._base(own, case)
         if story.pattern is not None:
             self._remedies(story, base, stock)
         return Seen(findings_of(story), figures_of(story) | self._notes(), story.command)
@@ -179,13 +188,15 @@ class _Look:
 
         return ask
 
-    def _base(self, own: Asking) -> Asking | None:
-        """Ask the model before tuning in the same way; None where it is gone."""
+    def _base(self, own: Asking, case: Case) -> tuple[Asking | None, Outcome | None]:
+        """Ask the model before tuning the case in the same way; None twice where it is gone."""
         try:
-            return replace(own, model=self.subject.base)
+            base = replace(own, model=self.subject.base)
+            found = base([case.with_words("case", {})])
         except ModelError as error:
             self.subject.notes.append(f"The model before training cannot be asked: {error}")
-            return None
+            return None, None
+        return base, found[0] if found else None
 
     def _notes(self) -> dict[str, JsonValue]:
         return {"notes": list(self.subject.notes)}

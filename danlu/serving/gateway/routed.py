@@ -14,6 +14,7 @@ from danlu.errors import DanluError, did_you_mean
 from danlu.generation.requests import EngineCounts
 from danlu.serving.gateway.wire import Wire
 from danlu.serving.server.origin import Origin
+from danlu.serving.server.protocol import must_be_whole
 
 LIST_S = 30.0
 
@@ -153,7 +154,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     """Read a request's body.
 
     Raises:
-        ValueError: If it is no JSON object; the text says what it is.
+        ValueError: If it is no JSON object, or has half of a character; the text says what it is.
     """
     try:
         found = json.loads(body)
@@ -163,4 +164,6 @@ def json_object(body: bytes) -> dict[str, Any]:
         raise ValueError(f"the body is not JSON ({error}).") from error
     if not isinstance(found, dict):
         raise ValueError("the body must be a JSON object.")
+    if b"\\u" in body:  # only an escape can write half of a character
+        must_be_whole(found)
     return found

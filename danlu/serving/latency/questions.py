@@ -31,7 +31,7 @@ def question(rng: random.Random, tokens: int, language: Literal["en", "zh"]) -> 
 
     Example:
         >>> question(random.Random(0), 8, "en")
-        '906691059. Tell a long story about these words, and do not stop early. library'
+        '813847339. Tell a long story about these words, and do not stop early. teacher'
     """
     words = WORDS[language].split()
     count = max(1, round((tokens - 16) / TOKENS_PER_WORD[language]))

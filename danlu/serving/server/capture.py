@@ -107,7 +107,7 @@ class Capture:
 
     def add(self, turn: Turn) -> None:
         """Write down an answer that was given elsewhere, as in the terminal."""
-        self._append(mask_turn(turn).value)
+        self._turn(turn)
 
     def _append(self, entry: Turn | Feedback) -> None:
         today = datetime.now(UTC).date()

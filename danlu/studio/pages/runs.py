@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from danlu.errors import DanluError, RunError
 from danlu.runs import RunDirectory, wording
+from danlu.runs.metric_words import METRICS
 from danlu.runs.notes import read_notes, write_notes
 from danlu.studio.curves import chart_data
 from danlu.studio.forms import read_form
@@ -109,7 +110,7 @@ def show(request: Request, name: str) -> Response:
             else words("runs.loss_of", objective=objective),
             "metrics": {
                 name: words.meaning(f"metrics.{name}", wording.metric(name, objective).title)
-                for name in {key.rpartition(".")[2] for key in wording.METRICS}
+                for name in {key.rpartition(".")[2] for key in METRICS}
             },
             "marks": [mark.for_chart() for mark in found],
         },

@@ -232,12 +232,26 @@ def _cell(view: EvalView, name: str, nodes: Mapping[str, Node]) -> Cell:
     interval = "" if of.low is None else f"{score(of.low)}–{score(of.high)}"
     stakes, node = view.of.task_types[name], nodes.get(name)
     wide = (stakes.high - stakes.low) or 1.0
-    return Cell(score(of.score), interval, of.items, of.scored, *_told(node, wide))
+    some = of.scored < of.items
+    return Cell(
+        _shown(score(of.score), some),
+        interval and _shown(interval, some),
+        of.items,
+        of.scored,
+        *_told(node, wide),
+    )
 
 
 def _overall(view: EvalView, nodes: Mapping[str, Node]) -> Cell:
     scored, items = view.scored
-    return Cell(view.score, "", items, scored, *_told(nodes.get("all"), 1.0))
+    return Cell(
+        _shown(view.score, scored < items), "", items, scored, *_told(nodes.get("all"), 1.0)
+    )
+
+
+def _shown(text: str, some: bool) -> str:
+    """Put in parentheses, as the terminal does, what is said of some of the items only."""
+    return f"({text})" if some and text != score(None) else text
 
 
 def _told(node: Node | None, wide: float) -> tuple[str, str, int, float | None]:

@@ -80,6 +80,8 @@ def test_baseline_columns_order_and_task_type_are_in_the_address(root: Path) -> 
     assert columns(base="v3", sort="name") == (["v3", "v2", "v1"], TYPES)
     assert columns(base="v3", **{"with": "v1"})[0] == ["v3", "v1"]
     assert columns(base="v3", **{"with": "v1"})[1][0] == "news/topic"  # where v1 is worse
+    part = client.get("/evaluation?base=v1", headers={"hx-target": "matrix"}).text
+    assert '<input type="hidden" name="with" value="v1">' in part  # stays, once another is it
     assert columns(task_type="问答")[1] == ["问答/释义"]
     assert "No task type fits." in client.get("/evaluation?task_type=none").text
     assert "danlu eval half --model MODEL" in client.get("/evaluation?suite=half").text
@@ -120,6 +122,15 @@ def test_which_cases_are_shown_is_in_the_address(
     part = client.get("/evaluation/cases", params=whole, headers={"hx-target": "cases"}).text
     assert part.count('class="card case"') == count
     assert ("No case fits." in part) == (count == 0)
+
+
+def test_a_score_of_some_items_stands_in_parentheses(tmp_path: Path) -> None:
+    answers: list[Answer] = [("right", 1.0), ("right", 1.0), ("?", None)]
+    write(tmp_path / "evals" / "a", "m", {"qa/short": answers})
+    client, _ = entered(tmp_path)
+    text = client.get("/evaluation").text
+    assert "<b>(1.000)</b>" in text
+    assert "2 of 3 items scored" in text
 
 
 def test_names_lead_to_evaluations_of_the_workspace_only(root: Path) -> None:

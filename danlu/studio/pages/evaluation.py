@@ -57,6 +57,7 @@ def listing(request: Request) -> Response:
 @router.get("/cases")
 def cases(request: Request) -> Response:
     """Show prompts with the answers of two models; all of it is in the address."""
+    from danlu.evaluation.pages import CLASSES, score, signed
     from danlu.studio import evaluations
 
     asked = request.query_params
@@ -77,9 +78,9 @@ def cases(request: Request) -> Response:
         a=a,
         b=b,
         shown=shown,
-        verdict=evaluations.CLASSES[shown.node.verdict] if shown.node else "",
-        difference=evaluations.signed(shown.node.difference) if shown.node else "",
-        score=evaluations.score,
+        verdict=CLASSES[shown.node.verdict] if shown.node else "",
+        difference=signed(shown.node.difference) if shown.node else "",
+        score=score,
         task_types=sorted(a.of.task_types.keys() & b.of.task_types.keys()),
         task_type=task_type,
         moved=moved,

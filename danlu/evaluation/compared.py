@@ -123,7 +123,7 @@ def compare_evaluations(
     """
     rows = [one.scored_rows(scorer) for one in (a, b)]
     told = a.evaluation(), b.evaluation()
-    notes = list(_differences(*told))
+    notes = list(differences(*told))
     comparison = compare(*rows, stakes=stakes_of(b, rows, scorer), settings=settings)
     training = _training(a, b, notes)
     explanations: tuple[Explanation, ...] = ()
@@ -263,7 +263,7 @@ def _case(move: Move, item: Item, a: _Samples, b: _Samples) -> Case:
     )
 
 
-def _differences(a: Evaluation, b: Evaluation) -> Iterable[str]:
+def differences(a: Evaluation, b: Evaluation) -> Iterable[str]:
     """Say what makes the two less than comparable."""
     if a.suite_fingerprint != b.suite_fingerprint:
         yield (

@@ -119,8 +119,12 @@ def comparison_page(compared: Compared) -> str:
         data_columns=DATA_COLUMNS,
         changed=changed,
         cases=[
-            ("Regressions", len(compared.comparison.regressions), _cases(compared.regressions)),
-            ("Improvements", len(compared.comparison.improvements), _cases(compared.improvements)),
+            ("Regressions", len(compared.comparison.regressions), case_views(compared.regressions)),
+            (
+                "Improvements",
+                len(compared.comparison.improvements),
+                case_views(compared.improvements),
+            ),
         ],
     )
 
@@ -357,7 +361,8 @@ def _moved_by(explanation: Explanation, leaves: Sequence[Node]) -> Node:
     return next(leaf for leaf in leaves if leaf.name == explanation.task_type)
 
 
-def _cases(cases: Sequence[Case]) -> list[CaseView]:
+def case_views(cases: Sequence[Case]) -> list[CaseView]:
+    """Cut the answers of cases into pieces, each marked as differing or not."""
     from danlu.evaluation.compared import text_of
 
     return [

@@ -7,6 +7,7 @@ from fastapi import Request
 from danlu.studio.curve_cache import CurveCache
 from danlu.studio.curves import Curves
 from danlu.studio.datasets import Datasets
+from danlu.studio.found import FoundIndex
 from danlu.studio.index import RunIndex
 from danlu.studio.jobs.table import JobTable
 from danlu.studio.workspace import Workspace
@@ -18,6 +19,7 @@ class Shared:
     Attributes:
         workspace: What it shows.
         runs: The list of runs.
+        found: The findings of all runs.
         curves: Columns of the runs looked at last.
         jobs: Commands that pages started.
         datasets: Versions, names and indexes of records.
@@ -26,6 +28,7 @@ class Shared:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.runs = RunIndex(workspace)
+        self.found = FoundIndex(workspace)
         self.curves = Curves(CurveCache(workspace.own / "curves"))
         self.jobs = JobTable(workspace)
         self.datasets = Datasets(workspace)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from danlu.errors import RunError
-from danlu.studio.jobs.table import JobTable, JobView
+from danlu.studio.jobs.table import Ended, Job, JobTable, JobView
 from danlu.studio.workspace import Workspace
 
 
@@ -72,3 +73,22 @@ def test_a_job_whose_keeper_was_killed_is_lost(table: JobTable, tmp_path: Path) 
     until(lambda: table.get(job.job.id), "done")
     (job.folder / "ended.json").unlink()
     until(lambda: table.get(job.job.id), "lost")
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "state"),
+    [("diagnose", 0, "done"), ("diagnose", 1, "done"), ("diagnose", 2, "failed"),
+     ("train", 1, "failed")],
+)  # fmt: skip
+def test_a_diagnosis_that_found_something_serious_has_not_failed(
+    table: JobTable, tmp_path: Path, kind: str, code: int, state: str
+) -> None:
+    """``danlu diagnose`` ends with 1 then; and it is no job that trains its run."""
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    folder = tmp_path / ".danlu" / "studio" / "jobs" / "j1"
+    folder.mkdir(parents=True)
+    job = Job(id="j1", kind=kind, arguments=("x",), run="runs/a", started_at=moment)
+    (folder / "job.json").write_text(job.to_json(), "utf-8")
+    (folder / "ended.json").write_text(Ended(exit_code=code, ended_at=moment).to_json(), "utf-8")
+    assert table.get("j1").state == state
+    assert (table.of_run("runs/a") is None) == (kind == "diagnose")

@@ -365,12 +365,13 @@
     const button = event.target.closest("[data-zoom]");
     if (button) zoom(button.dataset.zoom);
     const at = event.target.closest("[data-step]");
-    if (at) {
-      const step = Number(at.dataset.step), reach = Math.max(10, Math.round(data.end / 40));
-      view = [Math.max(0, step - reach), step + reach];
-      load().then(() => box.scrollIntoView({ block: "start" }));
-    }
+    if (at) around(Number(at.dataset.step));
   });
+  function around(step) {
+    const reach = Math.max(10, Math.round(data.end / 40));
+    view = [Math.max(0, step - reach), step + reach];
+    load().then(() => box.scrollIntoView({ block: "start" }));
+  }
   let waits = 0;
   controls.addEventListener("input", () => {
     cancelAnimationFrame(waits);
@@ -425,6 +426,9 @@
   });
   addEventListener("pagehide", () => events?.close());
 
-  load();
+  load().then(() => {
+    const named = /^#step=(\d{1,12})$/.exec(location.hash); // as pages of findings link to it
+    if (named && data) around(Number(named[1]));
+  });
   listen();
 })();

@@ -30,6 +30,10 @@ KEPT = 500
 OUTPUT_BYTES = 64 * 1024
 """How much of the end of an output is read."""
 PACKAGE = Path(__file__).parents[3]
+ABOUT = ("plan", "diagnose")
+"""Kinds of jobs that are about a run and do not train it."""
+DONE_CODES = {"diagnose": (0, 1)}
+"""Exit codes of commands that did what they were asked; 1 of a diagnosis: something is serious."""
 
 
 class Job(Row):
@@ -178,7 +182,7 @@ class JobTable:
         # The lock first: what ends between the two looks has written its end.
         alive = files.Lock(folder / ".lock").is_held()
         ended = files.read_row(Ended, folder / "ended.json")
-        return JobView(job, self._state(folder, alive, ended), ended, folder)
+        return JobView(job, self._state(job, folder, alive, ended), ended, folder)
 
     def all(self, count: int = KEPT) -> list[JobView]:
         """Return the latest jobs, newest first."""
@@ -190,7 +194,7 @@ class JobTable:
         for name in reversed(self._names()):
             if name not in self._runs:  # what was asked never changes
                 job = self.get(name).job
-                self._runs[name] = job.run if job.kind != "plan" else None
+                self._runs[name] = job.run if job.kind not in ABOUT else None
             if self._runs[name] == run:
                 return self.get(name)
         return None
@@ -216,10 +220,10 @@ class JobTable:
             os.kill(_Keeper.model_validate_json(keeper).pid, number)
         return self.get(name)
 
-    def _state(self, folder: Path, alive: bool, ended: Ended | None) -> JobState:
+    def _state(self, job: Job, folder: Path, alive: bool, ended: Ended | None) -> JobState:
         if ended is None:
             return "running" if alive else "lost"
-        if ended.exit_code == 0:
+        if ended.exit_code in DONE_CODES.get(job.kind, (0,)):
             return "done"
         return "stopped" if (folder / "stops").exists() else "failed"
 

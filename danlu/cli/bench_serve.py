@@ -68,7 +68,9 @@ def bench_serve(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The card as one JSON object.")] = False,
 ) -> int:
-    """Measure how long a server lets its users wait: time = k·x + b.
+    """Measure how long users wait for a server.
+
+    time = k·x + b: time to the first token, and per token of the answer.
 
     Time to the first token by the prompt's length, time per further token and tokens per second
     by the number of users, and what happens when requests come by chance.

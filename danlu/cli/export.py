@@ -101,7 +101,7 @@ def export(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Write a run's model as a folder for other programs, with a model card."""
+    """Write a run's model, with a card, for other programs."""
     _check(gguf, quantise, system, shard_size, precision)
     if push is not None:
         from danlu.serving.push import check_repo, hub_token

@@ -45,7 +45,7 @@ def studio(
         bool, typer.Option("--no-open", help="Print the address; open no browser.")
     ] = False,
 ) -> int:
-    """Open the studio: runs, data, evaluations and votes in the browser.
+    """Open the studio: the whole workspace in the browser.
 
     It reads what the commands wrote and starts the same commands.
     """

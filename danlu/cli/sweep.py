@@ -52,7 +52,7 @@ def sweep(
     minutes: Minutes = None,
     as_json: AsJson = False,
 ) -> int:
-    """Train a recipe with each of several settings, and compare them."""
+    """Train a recipe with each of several settings."""
     from danlu.diagnosis.sweep.grid import grid
     from danlu.diagnosis.sweep.trials import run_trials
     from danlu.diagnosis.sweep.written import write_sweep

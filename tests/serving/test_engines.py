@@ -163,6 +163,7 @@ def test_what_vllm_cannot_take_is_refused(base, adapters, tmp_path):
 
 
 def test_the_engine_is_picked_by_what_is_served(base, tmp_path, monkeypatch):
+    pytest.importorskip("xllamacpp", reason="the extra gguf is not installed")
     file = tmp_path / "m.gguf"
     file.write_bytes(b"GGUF....")
     folder, gguf = Wanted("tiny", str(base)), Wanted("m", str(file))
@@ -199,6 +200,7 @@ def test_settings_that_exclude_each_other(base, wanted, settings, text):
 
 
 def test_a_broken_gguf_file_is_told_and_ends_nothing_else(tmp_path):
+    pytest.importorskip("xllamacpp", reason="the extra gguf is not installed")
     file = tmp_path / "m.gguf"
     file.write_bytes(b"GGUF" + bytes(100))
     with (
@@ -237,7 +239,9 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path):
 
 def test_a_child_that_is_never_ready_is_given_up():
     with (
-        Child.kept("x", [sys.executable, "-c", "print('still loading'); input()"]) as child,
+        Child.kept(
+            "x", [sys.executable, "-c", "import time; print('still loading'); time.sleep(600)"]
+        ) as child,
         pytest.raises(ModelError, match=r"x: was not ready after 0\.1 s"),
     ):
         child.wait_until(lambda: False, 0.1)

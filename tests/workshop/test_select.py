@@ -117,8 +117,8 @@ def test_no_task_type_is_lost_to_a_small_share():
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({}, "needs a count or a share"),
-        ({"count": 1, "share": 0.5}, "needs a count or a share"),
+        ({}, r"needs a count \(--count\) or a share"),
+        ({"count": 1, "share": 0.5}, r"needs a count \(--count\) or a share"),
         ({"share": 0.0}, "it must be above 0 and at most 1"),
         ({"count": -1}, "it must be at least 0"),
         ({"counts": {"t/a": -1}}, "t/a: the count is -1"),

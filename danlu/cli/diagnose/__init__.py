@@ -18,7 +18,7 @@ Examples:
 
 group = typer.Typer(
     name="diagnose",
-    help="Say what went wrong in a run, on what evidence, and what to do about it.",
+    help="Say what went wrong in a run, and what to do.",
     epilog=EPILOG,
     cls=WithDefault,
     no_args_is_help=True,

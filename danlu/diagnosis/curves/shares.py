@@ -71,7 +71,9 @@ def _way(series: Series) -> float:
 
     Before that formats are learned, of short answers too: that they are one of two words, and end.
     """
-    third = max(1, len(series) // 3)
+    third = len(series) // 3
+    if not third:
+        return 0.0  # too short to have fallen
     begin = mean(series.values[third : 2 * third], series.weights[third : 2 * third])
     return 1 - series.end / max(begin, 1e-9)
 

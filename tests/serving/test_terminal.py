@@ -383,8 +383,10 @@ def test_chinese_is_edited_by_whole_characters(locale):
         shown.wait_for("你说：我和你们丹炉火")
         screen = shown.screen()
         assert "you> 我和你们丹炉火" in screen
+        shown.wait_for("you> ")  # before it, keys are the system's to edit, not readline's
         shown.type("\x1b[A\x7f\n")  # the last line again, without its last character
         shown.wait_for("你说：我和你们丹炉\r\n")
+        shown.wait_for("you> ")
         shown.type("\x04")
         assert shown.end() == 0
 
@@ -412,6 +414,7 @@ def test_beside_another_by_the_terminals_width(columns, expected):
             shown.wait_for("── 炉 ──")
             shown.process.send_signal(signal.SIGINT)
         shown.wait_for("(stopped)")
+        shown.wait_for("you> ")
         shown.type("/exit\n")
         assert shown.end() == 0
 

@@ -62,6 +62,7 @@ class Guard:
     def close(self) -> None:
         """Let streams end: the studio is about to."""
         self.app.state.closing = True
+        self.app.state.shared.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand the request on."""

@@ -10,6 +10,7 @@ from danlu.studio.datasets import Datasets
 from danlu.studio.found import FoundIndex
 from danlu.studio.index import RunIndex
 from danlu.studio.jobs.table import JobTable
+from danlu.studio.tokens import Tokens
 from danlu.studio.workspace import Workspace
 
 
@@ -23,6 +24,7 @@ class Shared:
         curves: Columns of the runs looked at last.
         jobs: Commands that pages started.
         datasets: Versions, names and indexes of records.
+        tokens: Records as a run's model sees them.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -32,6 +34,11 @@ class Shared:
         self.curves = Curves(CurveCache(workspace.own / "curves"))
         self.jobs = JobTable(workspace)
         self.datasets = Datasets(workspace)
+        self.tokens = Tokens(workspace)
+
+    def close(self) -> None:
+        """End what works for pages only; jobs go on."""
+        self.tokens.close()
 
 
 def shared(request: Request) -> Shared:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
-from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Request
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import Response
 
 from danlu.errors import StoreError
 from danlu.records import Record
@@ -26,17 +24,16 @@ from danlu.studio.data_view import (
     version_rows,
 )
 from danlu.studio.datasets import Datasets
-from danlu.studio.forms import Form, read_form
-from danlu.studio.rendering import page, words_of
+from danlu.studio.pages import data_edits
+from danlu.studio.pages.data_edits import name_for
+from danlu.studio.pages.data_tokens import tokens_of
+from danlu.studio.rendering import page
 from danlu.studio.shared import shared
-from danlu.workshop.operations.choice import Choice
-from danlu.workshop.operations.edits import Drop, Retype, Revise, Tag
-from danlu.workshop.store.decision import Operation
-from danlu.workshop.store.store import Store
 from danlu.workshop.store.version import Version
 from danlu.workshop.store.writer import FATES, characters
 
 router = APIRouter(prefix="/data")
+router.include_router(data_edits.router)
 PER_PAGE = 50
 MOST_STEPS = 20
 SORTS = ("", "long", "short")
@@ -100,15 +97,20 @@ def record(request: Request, given: str) -> Response:
         return _wait(request, given, version)
     one = _record(index, request.query_params.get("id", ""))
     taxonomy = version.taxonomy
+    tokens = tokens_of(request, one)
+    if _is_part(request, "tokens"):
+        return page(request, "data/tokens.html", record=one, **tokens)
     return page(
         request,
         "data/record.html",
+        **tokens,
         given=given,
         version=version,
         record=one,
+        is_large=data_edits.is_large(version),
         pretty=_pretty,
         history=[(step, entry) for step, rows in _history(own, version, one.id) for entry in rows],
-        name=_name_for(own.store, version, given),
+        name=name_for(own.store, version, given),
         task_types=sorted(taxonomy.skills) if taxonomy else sorted(index.types),
     )
 
@@ -193,35 +195,6 @@ def compare(request: Request) -> Response:
     return page(
         request, "data/compare.html", asked=asked, before=found[0], after=found[1], texts=texts
     )
-
-
-@router.post("/edit")
-async def edit(request: Request) -> Response:
-    """Drop, tag, retype or revise a record: a new version, to which the name points from now."""
-    form = await read_form(request)
-    own = _datasets(request)
-    made, name = await asyncio.to_thread(_edit, request, own, form)
-    given = name or made.id
-    to = f"/data/version/{quote(given)}"
-    if form["action"] != "drop":
-        to = f"/data/record/{quote(given)}?{urlencode({'id': form['id']})}"
-    return PlainTextResponse("", headers={"hx-redirect": to})
-
-
-@router.post("/undo")
-async def undo(request: Request) -> Response:
-    """Let a name point to the version before the last edit by hand."""
-    form = await read_form(request)
-    store = _datasets(request).store
-    name = form["name"]
-    version = store.find(name)
-    if store.history(name)[-1].version != form["version"]:
-        raise StoreError(words_of(request)("data.moved", name=name), where=name)
-    if not undoable(version):
-        raise StoreError(words_of(request)("data.no_undo"), where=name)
-    store.name(store.find(version.manifest.parents[0].id), name)
-    to = f"/data/version/{quote(name)}"
-    return PlainTextResponse("", headers={"hx-redirect": to})
 
 
 # Inner -----------------------------------------------------------------------------------
@@ -331,58 +304,3 @@ def _pretty(value: Any) -> str:
     """Return what is nested as JSON that a person reads; the template escapes it."""
     plain = list(value) if isinstance(value, tuple) else value
     return json.dumps(plain, ensure_ascii=False, indent=2)
-
-
-def _name_for(store: Store, version: Version, given: str) -> str:
-    """Return the name that an edit moves on: the one in the address, or the only one."""
-    names = store.names_of(version)
-    if given in names:
-        return given
-    return names[0] if len(names) == 1 else ""
-
-
-def _edit(request: Request, own: Datasets, form: Form) -> tuple[Version, str]:
-    words = words_of(request)
-    version, name = own.store.find(form["version"]), form.get("name").strip()
-    history = own.store.names.history(name) if name and own.store.has(name) else []
-    if history and history[-1].version != version.id:
-        raise StoreError(words("data.moved", name=name), where=name)
-    operation = _operation(version, form)
-    return own.store.apply(operation, version, name=name or None), name
-
-
-def _operation(version: Version, form: Form) -> Operation:
-    """Return what a form asks for, as ``danlu data drop``, ``tag``, ``retype``, ``revise`` do.
-
-    Raises:
-        StoreError: If it asks for something else.
-    """
-    choice, action = Choice(ids=(form["id"],)), form["action"]
-    if action == "drop":
-        return Drop(choice, form.get("reason"))
-    if action == "tag":
-        add, remove = (form.get(one).replace(",", " ").split() for one in ("add", "remove"))
-        return Tag(choice, tuple(add), (*remove, *form.all("untag")))
-    if action == "retype":
-        new, taxonomy = form["task_type"].strip(), version.taxonomy
-        if taxonomy and new not in taxonomy.skills:
-            raise StoreError(f"the task type {new!r} is not in the taxonomy.{taxonomy.hint(new)}")
-        return Retype(choice, new)
-    if action == "revise":
-        return Revise(
-            form["id"], _texts(form, "message"), _texts(form, "answer"), form.get("reason")
-        )
-    raise StoreError(f"{action!r} is no edit: drop, tag, retype or revise.", where="action")
-
-
-def _texts(form: Form, kind: str) -> tuple[tuple[int, str], ...]:
-    """Return the texts that differ from what the page was given, by number.
-
-    A browser ends lines by CR LF in a form, whatever they were.
-    """
-    found = []
-    for number in range(1, len([one for one in form.names() if one.startswith(f"{kind}.")]) + 1):
-        new = form.get(f"{kind}.{number}").replace("\r\n", "\n")
-        if new != form.get(f"was.{kind}.{number}").replace("\r\n", "\n"):
-            found.append((number, new))
-    return tuple(found)

@@ -13,13 +13,11 @@ import numpy as np
 
 from danlu.records import Record
 from danlu.studio.data_index import RecordIndex
-from danlu.studio.datasets import Difference
+from danlu.studio.datasets import BY_HAND, Difference
 from danlu.workshop.store.store import Store
 from danlu.workshop.store.version import Version
 
 EXCERPT = 140
-BY_HAND = ("drop", "tag", "retype", "revise")
-"""Operations that an undo takes back."""
 MOST_COMPARED = 4000
 """Characters up to which texts are compared one by one; longer ones by lines."""
 

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from danlu.errors import StoreError
 from danlu.records import Record
+from danlu.studio.check_index import CheckIndex
 from danlu.studio.data_index import RecordIndex
 from danlu.studio.data_view import (
     Line,
@@ -24,7 +26,7 @@ from danlu.studio.data_view import (
     version_rows,
 )
 from danlu.studio.datasets import Datasets
-from danlu.studio.pages import data_edits
+from danlu.studio.pages import data_checks, data_edits
 from danlu.studio.pages.data_edits import name_for
 from danlu.studio.pages.data_tokens import tokens_of
 from danlu.studio.rendering import page
@@ -34,9 +36,11 @@ from danlu.workshop.store.writer import FATES, characters
 
 router = APIRouter(prefix="/data")
 router.include_router(data_edits.router)
+router.include_router(data_checks.router)
 PER_PAGE = 50
 MOST_STEPS = 20
 SORTS = ("", "long", "short")
+NOTHING = np.empty(0, np.uint64)
 KINDS = ("changed", "added", "removed", "retyped")
 
 
@@ -69,7 +73,9 @@ def show(request: Request, given: str) -> Response:
     version = own.store.find(given)
     index = own.records(version)
     asked = _asked(request)
-    found = _found(index, asked) if index else None
+    checked = own.checked(version)
+    findings = checked[1] if checked else None
+    found = _found(index, asked, findings) if index else None
     if not index and not any(asked.values()):
         found = _beginning(version)
     is_part = _is_part(request, "records")
@@ -83,6 +89,7 @@ def show(request: Request, given: str) -> Response:
         is_read=index is not None,
         read=0 if index else own.read_so_far(version, "records"),
         per_page=PER_PAGE,
+        rules=sorted(findings.rules) if findings else [],
         **({} if is_part else _head(request, version, index)),
     )
 
@@ -98,6 +105,7 @@ def record(request: Request, given: str) -> Response:
     one = _record(index, request.query_params.get("id", ""))
     taxonomy = version.taxonomy
     tokens = tokens_of(request, one)
+    checked = own.checked(version)
     if _is_part(request, "tokens"):
         return page(request, "data/tokens.html", record=one, **tokens)
     return page(
@@ -108,6 +116,7 @@ def record(request: Request, given: str) -> Response:
         version=version,
         record=one,
         is_large=data_edits.is_large(version),
+        findings=checked[1].of(one.id) if checked else [],
         pretty=_pretty,
         history=[(step, entry) for step, rows in _history(own, version, one.id) for entry in rows],
         name=name_for(own.store, version, given),
@@ -213,12 +222,16 @@ def _number(text: str | None) -> int | None:
 
 
 def _asked(request: Request) -> dict[str, str]:
-    names = ("q", "task_type", "tag", "least", "most", "sort", "first")
+    names = ("q", "task_type", "tag", "finding", "least", "most", "sort", "first")
     return {name: request.query_params.get(name, "") for name in names}
 
 
-def _found(index: RecordIndex, asked: Mapping[str, str]) -> dict[str, Any]:
+def _found(
+    index: RecordIndex, asked: Mapping[str, str], findings: CheckIndex | None
+) -> dict[str, Any]:
     """Return a page of the records that fit."""
+    rule = asked["finding"]
+    among = (rule, findings.ids(rule) if findings else NOTHING) if rule else None
     positions = index.find(
         text=asked["q"],
         task_type=asked["task_type"],
@@ -226,17 +239,20 @@ def _found(index: RecordIndex, asked: Mapping[str, str]) -> dict[str, Any]:
         least=_number(asked["least"]),
         most=_number(asked["most"]),
         sort=asked["sort"],
+        among=among,
     )
     first = _number(asked["first"]) or 0
     here = [int(at) for at in positions[first : first + PER_PAGE]]
-    return {"lines": _lines(index, here), "total": len(positions), "first": first}
+    lines = _lines(index, here)
+    told = {one.record.id: findings.of(one.record.id, rule) for one in lines} if findings else {}
+    return {"lines": lines, "total": len(positions), "first": first, "told": told if rule else {}}
 
 
 def _beginning(version: Version) -> dict[str, Any]:
     """Return the first page of a version that is not read yet."""
     records = islice(version.records(), PER_PAGE)
     lines = [line_of(record, characters(record)) for record in records]
-    return {"lines": lines, "total": version.manifest.records, "first": 0}
+    return {"lines": lines, "total": version.manifest.records, "first": 0, "told": {}}
 
 
 def _lines(index: RecordIndex, positions: list[int]) -> list[Line]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from danlu.errors import StoreError
+from danlu.runs.files import write_atomically
 from danlu.studio import check_index
 from danlu.studio.check_index import CheckIndex
 from danlu.studio.data_index import Kind, LedgerIndex, RecordIndex, build, folder_of, progress
@@ -47,6 +49,21 @@ class Difference:
     removed: NDArray[np.int64]
     changed: NDArray[np.int64]
     retyped: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Tokens of a version, by task type.
+
+    Attributes:
+        model: Whose tokens: a run as ``FOLDER/NAME``, or ``builtin:NAME``.
+        job: That has counted; later ones sort later.
+        task_types: ``records``, ``tokens``, ``trained``, ``loss`` and ``left_out`` of each.
+    """
+
+    model: str
+    job: str
+    task_types: Mapping[str, Mapping[str, float]]
 
 
 class Datasets:
@@ -136,6 +153,34 @@ class Datasets:
             return False
         check_index.build(folder, job)
         return True
+
+    def counted(self, version: Version) -> Counted | None:
+        """Return the tokens of a version as they were counted last; None if they were not."""
+        path = self._counts(version)
+        try:
+            return Counted(**json.loads(path.read_text("utf-8")))
+        except FileNotFoundError:
+            return None
+
+    def take_counts(self, version: Version, model: str, job: str, printed: str) -> None:
+        """Keep what a job has counted; an older job's is not put in the place of a later one's.
+
+        Raises:
+            StoreError: If it has printed something else.
+        """
+        known = self.counted(version)
+        if known is not None and known.job >= job:
+            return
+        try:
+            counts = json.loads(printed)["tokens"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError("the counts cannot be read.", where=version.id) from error
+        self.base.mkdir(parents=True, exist_ok=True)
+        found = json.dumps(asdict(Counted(model, job, counts)), ensure_ascii=False)
+        write_atomically(self._counts(version), found)
+
+    def _counts(self, version: Version) -> Path:
+        return self.base / f"tokens-{version.manifest.content}.json"
 
     def _edited_from(self, version: Version) -> Iterator[Version]:
         """Yield a version and those from which it was made by edits by hand."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
+import io
 import json
 import re
 from pathlib import Path
@@ -61,9 +63,6 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         assert kind == "check"
         with pytest.MonkeyPatch.context() as here:
             here.chdir(root)
-            import contextlib
-            import io
-
             printed = io.StringIO()
             with contextlib.redirect_stdout(printed):
                 assert run(arguments) == 0

@@ -6,11 +6,13 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from danlu.errors import DanluError
+from danlu.cli.main import run
+from danlu.errors import DanluError, StoreError
 from danlu.records import Message, Record, write_records
 from danlu.records.lines import encode_record
 from danlu.records.source import Source
@@ -178,3 +180,37 @@ def test_the_stages_are_told_and_a_process_that_dies_says_why(
     monkeypatch.setattr(Tokens, "_running", lambda self, key: Process(lines))
     (tokens.workspace.own / "tokens.log").write_text("Traceback\nKilled: no memory\n")
     assert tokens._asked({"key": "k"}).fault == "Killed: no memory"
+
+
+def test_tokens_are_counted_by_a_job_and_shown_in_the_tree(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The job's own arguments are handed to the command line here."""
+    client, shared = entered(root)
+    text = client.get("/data/version/one").text
+    assert "Of the loss, by characters" in text
+    started: list[Any] = []
+    monkeypatch.setattr(shared.jobs, "start", lambda kind, given, leads_to: started.append(given))
+    answer = client.post("/data/count", data={"version": "one", "model": "runs/a"})
+    assert answer.headers["hx-redirect"] == "/data/version/one"
+    monkeypatch.chdir(root)
+    assert run(started[0]) == 0
+    printed = capsys.readouterr().out
+    tokens = json.loads(printed)["tokens"]["qa/short"]
+    job = SimpleNamespace(id="j1", arguments=tuple(started[0]), kind="count", run=None)
+    view = SimpleNamespace(job=job, state="running", file=lambda name: printed)
+    monkeypatch.setattr(shared.jobs, "all", lambda count: [view])
+    assert "Counting tokens" in client.get("/data/version/one").text
+    view.state = "done"
+    text = client.get("/data/version/one").text
+    assert "Tokens and shares of the loss as runs/a has them." in text
+    assert f'<td class="number">{tokens["tokens"]}</td>' in text
+    assert f'<td class="number">{tokens["trained"]}</td>' in text
+    assert tokens["trained"] < tokens["tokens"]
+    version = shared.datasets.store.find("one")
+    shared.datasets.take_counts(version, "other", "j0", "an older job's")
+    assert shared.datasets.counted(version).model == "runs/a"
+    with pytest.raises(StoreError, match="cannot be read"):
+        shared.datasets.take_counts(version, "other", "j2", "Killed")
+    assert client.post("/data/count", data={"version": "one", "model": "../x"}).status_code == 404
+    shared.close()

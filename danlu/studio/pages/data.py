@@ -26,9 +26,9 @@ from danlu.studio.data_view import (
     version_rows,
 )
 from danlu.studio.datasets import Datasets
-from danlu.studio.pages import data_checks, data_edits
+from danlu.studio.pages import data_checks, data_counts, data_edits
 from danlu.studio.pages.data_edits import name_for
-from danlu.studio.pages.data_tokens import tokens_of
+from danlu.studio.pages.data_tokens import models_of, tokens_of
 from danlu.studio.rendering import page
 from danlu.studio.shared import shared
 from danlu.workshop.store.version import Version
@@ -37,6 +37,7 @@ from danlu.workshop.store.writer import FATES, characters
 router = APIRouter(prefix="/data")
 router.include_router(data_edits.router)
 router.include_router(data_checks.router)
+router.include_router(data_counts.router)
 PER_PAGE = 50
 MOST_STEPS = 20
 SORTS = ("", "long", "short")
@@ -264,8 +265,14 @@ def _lines(index: RecordIndex, positions: list[int]) -> list[Line]:
 def _head(request: Request, version: Version, index: RecordIndex | None) -> Mapping[str, Any]:
     store = _datasets(request).store
     names = store.names_of(version)
-    rows = type_rows(version, index)
+    counting = data_counts.take(request, version)
+    counted = _datasets(request).counted(version)
+    rows = type_rows(version, index, counted)
     return {
+        "counting": counting,
+        "counted": counted,
+        "models": models_of(request),
+        "all_tokens": sum(row.tokens or 0 for row in rows if not row.depth),
         "names": names,
         "tree": rows,
         "loss": sum(row.loss or 0.0 for row in rows if not row.depth),

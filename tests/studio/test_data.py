@@ -384,6 +384,37 @@ def test_the_index_finds_what_the_choice_finds(root: Path) -> None:
     assert index.position("none") is None
 
 
+def test_pages_read_only_the_records_that_they_show(
+    client: httpx2.Client, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large a version is: a page has fifty records, and no page reads them all."""
+    import danlu.studio.data_index as module
+
+    client.get("/data/record/客服?id=a")  # the indexes of records and ledger are there
+    decode, read = module.decode_record, []
+
+    def all_records(self: Version) -> None:
+        raise AssertionError("a page goes through all records")
+
+    monkeypatch.setattr(module, "decode_record", lambda line: read.append(1) or decode(line))
+    monkeypatch.setattr(Version, "records", all_records)
+    monkeypatch.setattr(Version, "ledger", all_records)
+    for path, most in (
+        ("version/客服", 50),
+        ("version/客服?task_type=code/*&sort=long", 50),
+        ("version/客服?q=print", 50),
+        ("version/客服?q=nowhere", 0),
+        ("version/客服?first=100", 24),
+        ("record/客服?id=n100", 2),
+        ("ledger/客服", 0),
+        ("checks/客服", 0),
+        ("", 0),
+    ):
+        read.clear()
+        assert client.get(f"/data/{path}".rstrip("/")).status_code == 200
+        assert len(read) <= most, path
+
+
 def test_parquet_is_read_by_its_groups(root: Path) -> None:
     pytest.importorskip("pyarrow")
     store = Store(root / "datasets")

@@ -11,10 +11,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from danlu.runs.findings import Finding, read_alerts, read_probes
+from danlu.studio.experiments import experiments, read
 from danlu.studio.forms import read_form
 from danlu.studio.found import FoundRow, rows_of
 from danlu.studio.jobs.table import JobView
-from danlu.studio.rendering import page
+from danlu.studio.rendering import page, words_of
 from danlu.studio.shared import shared
 
 router = APIRouter(prefix="/diagnosis")
@@ -82,6 +83,23 @@ def listing(request: Request) -> Response:
         severities=SEVERITIES,
         task_types=sorted({row.task_type for row in found.rows} - {""}),
         per_page=PER_PAGE,
+        results=[] if part else experiments(shared(request).workspace),
+    )
+
+
+@router.get("/result")
+def result(request: Request) -> Response:
+    """Show what a sweep, a scaling, a squeeze or a latency card has found."""
+    own, asked = shared(request), request.query_params
+    kind, path = asked.get("kind", ""), asked.get("path", "")
+    found = read(own.workspace, kind, path, words_of(request))
+    return page(
+        request,
+        "diagnosis/result.html",
+        kind=kind,
+        path_of=path,
+        found=found,
+        has_run=own.workspace.has_run,
     )
 
 

@@ -97,5 +97,5 @@ def _text(record: Record) -> str:
 
 def _pairs(text: str) -> set[tuple[str, ...]]:
     """Return the pairs of neighbouring units; of a single unit, itself."""
-    own = list(units(text))
+    own = list(units(fold(text)))
     return set(pairwise(own)) if len(own) > 1 else {tuple(own)} if own else set()

@@ -132,6 +132,8 @@ def test_likeness_is_the_share_of_the_prompts_pairs(root: Path, tmp_path: Path) 
     found = nearest(index, "What is the capital of Peru?")
     assert found[0].record.id == "peru"
     assert found[0].share == 1.0
-    assert found[-1].share < 1.0
+    (near,) = nearest(index, "Tell me: what is the capital of Chile?")
+    assert near.record.id == "peru"
+    assert near.share == pytest.approx(6 / 7)  # all pairs but "of chile"
     assert nearest(index, "") == []
     assert nearest(index, "铁锈") == []

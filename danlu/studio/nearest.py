@@ -8,7 +8,6 @@ prompt's n-grams they hold.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -81,11 +80,10 @@ def stretches(prompt: str) -> list[str]:
         size = STRETCH_HAN
         found = [text[at : at + size].strip() for at in range(0, len(text), size)]
     else:
-        spans = [one.span() for one in re.finditer(r"\S+", text)]
-        size = min(STRETCH_UNITS, len(spans))
-        # As it stands there, for line breaks within a stretch are in the records, too.
-        places = range(0, len(spans) - size + 1, max(1, size - 1))
-        found = [text[spans[at][0] : spans[at + size - 1][1]] for at in places]
+        words = text.split(" ")
+        size = min(STRETCH_UNITS, len(words))
+        places = range(0, len(words) - size + 1, STRETCH_UNITS - 1)
+        found = [" ".join(words[at : at + size]) for at in places]
     found = list(dict.fromkeys(one for one in found if one))
     step = max(1, math.ceil(len(found) / MOST_STRETCHES))
     return found[::step]

@@ -178,6 +178,8 @@ def test_points_lie_where_they_should() -> None:
     assert middle.x == pytest.approx((left.x + right.x) / 2, abs=0.1)
     assert left.y > middle.y > right.y
     assert [word for _, word in plot.x_ticks()] == ["1", "10", "100"]
+    above = Plot("", "x", [Series("a", [(1, 5.0), (2, 10.0)])], from_zero=True)
+    assert above.y_ticks()[0][1] == "0"
     alone = Plot("", "x", [Series("a", [(3, 2.0)])]).drawn()[0]
     assert alone.line == ""
     assert len(alone.marks) == 1

@@ -110,7 +110,7 @@ async def retry(request: Request) -> Response:
 
 @router.post("/stop")
 async def stop(request: Request) -> Response:
-    """Stop the answers under way, or what loads."""
+    """Stop the answers under way."""
 
     def stop(talk: Talk, _: Form) -> None:
         talk.stop()

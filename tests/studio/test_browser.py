@@ -211,12 +211,10 @@ def test_two_chats_stream_side_by_side_and_a_correction_lands_in_the_capture(
             for name, value in (("language", "zh"), ("theme", "dark"))
         ]
     )
-    # Chosen as the page does, by the names of two folders; the page itself has one field for them.
     page = visit.go("/chat")
-    page.evaluate(
-        "studio.post('/chat/begin', new URLSearchParams([['model', 'model'], ['model', 'other']]))"
-        ".then((answer) => location.assign(answer.headers.get('hx-redirect')))"
-    )
+    page.locator("#other").fill("model")
+    page.locator("#beside").fill("other")
+    page.keyboard.press("Enter")
     page.wait_for_url("**/chat/talk/*")
     page.locator("#max_new_tokens").fill("200")
     page.locator("#text").fill("你好")

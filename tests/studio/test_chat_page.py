@@ -61,7 +61,7 @@ def make(root: Path, count: int = 2) -> tuple[Talk, list[Echo]]:
 def held(root: Path, talk: Talk) -> httpx2.Client:
     """A browser, in a studio that has this conversation."""
     client, own = entered(root)
-    own.talks._talks[talk.id] = talk
+    own.talks.keep(talk)
     client.headers["hx-target"] = "talk"
     return client
 

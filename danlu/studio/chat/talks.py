@@ -83,9 +83,13 @@ class Talks:
         ]
         talk = Talk(speakers, names, self._workspace.root)
         self.load(talk)
+        self.keep(talk)
+        return talk
+
+    def keep(self, talk: Talk) -> None:
+        """Keep a conversation for pages to show; the oldest goes when there are many."""
         self._talks[talk.id] = talk
         self._forget()
-        return talk
 
     def load(self, talk: Talk) -> None:
         """Load a conversation's models again, where they are not in memory.

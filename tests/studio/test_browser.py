@@ -10,6 +10,8 @@ import pytest
 
 from danlu.runs import RunDirectory
 from danlu.runs.findings import Evidence, Finding, ProbeReport, write_probe
+from danlu.serving.speakers import Speaker
+from danlu.studio.chat.talk import Talk, TalkSettings
 from danlu.studio.pages import PAGES
 from tests.evaluation.versions import write_evaluation
 from tests.runs.synthetic_run import make_run
@@ -26,7 +28,17 @@ PATHS = [
     "/jobs",
     "/vote/ballots?a=old&b=new",
     "/vote/results?a=old&b=new",
+    "/evaluation/cases?a=old&b=new&moved=all",
+    "/diagnosis/show/runs/steady",
+    "/chat/talk/made",
 ]
+
+
+class Parrot:
+    """Answers with what was said."""
+
+    def stream(self, conversation: Any, sampling: Any) -> Iterator[str]:
+        yield conversation[-1].content
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +76,14 @@ def studio(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Ite
     ]
     (root / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with running(root) as one:
+        talk = Talk(
+            [Speaker("parrot", Parrot()), Speaker(BAIT, Parrot())], ["model", "other"], root
+        )
+        talk.id = "made"
+        one.app.state.shared.talks.keep(talk)
+        talk.say(BAIT, TalkSettings())
+        talk.wait()
+        talk.vote(1, False, voter="", corrected=BAIT)
         yield one
 
 
@@ -85,7 +105,7 @@ def test_every_page_loads_in_both_languages_and_is_accessible(
     try:
         for path in PATHS:
             page = window.go(path)
-            if "/show/" in path:
+            if "/runs/show/" in path:
                 page.wait_for_selector("#charts[data-drawn]")
             assert page.locator("html").get_attribute("lang") == tag
             assert page.locator("main h1").count() == 1, path
@@ -240,7 +260,8 @@ def test_two_chats_stream_side_by_side_and_a_correction_lands_in_the_capture(
     assert visit.accessibility() == []
     (file,) = (studio.app.state.workspace.root / "captured").glob("*.jsonl")
     rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-    votes = [row["vote"] for row in rows if row["kind"] == "feedback"]
+    own = {row["id"] for row in rows if row.get("model") in ("model", "other")}
+    votes = [row["vote"] for row in rows if row["kind"] == "feedback" and row["turn"] in own]
     assert [(one["up"], one.get("corrected")) for one in votes] == [
         (True, None),
         (False, "炉火纯青"),

@@ -194,8 +194,14 @@ def test_layout_changes_nothing(practice, objective):
         assert [row.answer for row in logs[0]] == [row.answer for row in logs[1]]
 
 
-SHARED = {"data": {"eval_share": 0.2}, "training": {"pack_tokens": 40, "batch_records": 5}}
-"""11 records in steps of 5, dealt to two: the last step is one record, so one process has none."""
+@pytest.fixture
+def shared(tmp_path) -> dict[str, Any]:
+    """Sections for 9 records in steps of 4: of the last one, of two processes one has nothing."""
+    file = write_prompts(tmp_path / "thirteen.jsonl", records=13)
+    return {
+        "data": {"train": [str(file)], "eval_share": 0.25},
+        "training": {"pack_tokens": 40},
+    }
 
 
 def assert_same_practice(one: Path, other: Path) -> None:
@@ -208,7 +214,7 @@ def assert_same_practice(one: Path, other: Path) -> None:
         for name in ("reward", "kl", "kl_weight", "entropy", "value_loss", "clip_fraction"):
             told = [row.metrics.get(name, 0.0) for row in rows]
             assert told == pytest.approx(
-                [row.metrics.get(name, 0.0) for row in others], rel=2e-3, abs=1e-5
+                [row.metrics.get(name, 0.0) for row in others], rel=2e-3, abs=5e-4
             )
     assert [row.answer for row in RolloutLog(one).rows()] == [
         row.answer for row in RolloutLog(other).rows()
@@ -221,21 +227,24 @@ def assert_same_practice(one: Path, other: Path) -> None:
 
 
 @BOTH
-def test_two_processes_change_nothing(practice, objective):
+def test_two_processes_change_nothing(practice, shared, objective):
     """Neither with weights shared out, nor where both compute each pack together.
 
     While they sample, no process waits for another: their answers have different lengths.
     """
-    sections: dict[str, Any] = dict(SHARED)
     if objective == "ppo":
-        sections["objective"] = {"kl_weight": 0.2, "kl_target": 1.0}
-    alone = train(practice(objective, "alone", **sections), progress=False)
+        shared["objective"] = {"kl_weight": 0.2, "kl_target": 1.0}
+    alone = train(practice(objective, "alone", **shared), progress=False)
+    assert [
+        sum(channel.records for channel in row.channels.values())
+        for row in RunDirectory.open(alone.path).metrics()
+    ] == [4, 4, 4, 1, 4]
     spread = {
         "ddp": {},
         "fsdp2": {"strategy": "fsdp2"},
         "together": {"strategy": "fsdp2", "context_parallel": 2},
     }
-    recipes = [practice(objective, k, devices=devices, **sections) for k, devices in spread.items()]
+    recipes = [practice(objective, k, devices=devices, **shared) for k, devices in spread.items()]
     train_apart(*recipes, processes=2).finish()
     for recipe in recipes:
         assert_same_practice(Path(recipe.runs_dir) / recipe.name, alone.path)
@@ -243,9 +252,9 @@ def test_two_processes_change_nothing(practice, objective):
 
 @BOTH
 @pytest.mark.parametrize("strategy", ZERO[1:])
-def test_zero_changes_nothing(practice, objective, strategy):
-    alone = train(practice(objective, "alone", **SHARED), progress=False)
-    recipe = practice(objective, strategy, devices={"strategy": strategy}, **SHARED)
+def test_zero_changes_nothing(practice, shared, objective, strategy):
+    alone = train(practice(objective, "alone", **shared), progress=False)
+    recipe = practice(objective, strategy, devices={"strategy": strategy}, **shared)
     train_apart(recipe, processes=2).finish()
     assert_same_practice(Path(recipe.runs_dir) / recipe.name, alone.path)
 

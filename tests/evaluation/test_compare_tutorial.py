@@ -39,11 +39,11 @@ def test_the_damaged_task_is_found_and_its_data_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)  # and back, for the tutorial goes to its folder
-    tutorial(stand_in(70), tmp_path / "work", settings=OFTEN, damage="words/kind")
+    tutorial(stand_in(70), tmp_path / "work", settings=OFTEN, damage="shop/shelf")
     quick = CompareSettings(resamples=1000)
     found = compare_evaluations(*find_pair("runs/v1", "runs/v2"), settings=quick)
     verdicts = {leaf.name: leaf.verdict for leaf in found.comparison.task_types}
-    assert verdicts.pop("words/kind").value == "worse"
+    assert verdicts.pop("shop/shelf").value == "worse"
     assert not any(verdict.moved for verdict in verdicts.values())
     (why,) = found.explanations
     assert why.causes[0].kind == "own data"
@@ -54,5 +54,5 @@ def test_the_damaged_task_is_found_and_its_data_named(
     assert helped.comparison.overall.difference > 0
     assert Path("compare.html").is_file()
     said = capsys.readouterr().out
-    assert "B is worse in 1 of 3 task types: words/kind." in said
+    assert "B is worse in 1 of 3 task types: shop/shelf." in said
     assert json.loads(Path("evals/tasks-v2/summary.json").read_text("utf-8"))["model"] == "runs/v2"

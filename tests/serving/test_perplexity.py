@@ -54,7 +54,8 @@ def test_text_too_short_is_told() -> None:
 
 
 def test_the_shipped_text_is_that_of_the_suite() -> None:
-    assert shipped_text().split("\n\n") == documents_of_the_suite()
+    documents = documents_of_the_suite()
+    assert shipped_text().split("\n\n") == documents[:8] + documents[28:36]
 
 
 def test_the_card_says_what_the_run_says(tmp_path: Path) -> None:

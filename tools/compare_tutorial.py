@@ -53,16 +53,17 @@ def labelled_tasks(folder: Path) -> list[Row]:
     return rows
 
 
-def damaged(rows: Sequence[dict[str, object]], task_type: str) -> list[dict[str, object]]:
-    """Give every record of a task type the next label, and leave the others alone."""
-    of_type = [row for row in rows if row["task_type"] == task_type]
-    labels = sorted({_answer(row) for row in of_type})
+def damaged(
+    rows: Sequence[dict[str, object]], task_type: str, wrong: str | None = None
+) -> list[dict[str, object]]:
+    """Give every record of a task type the next label, or all the same, and leave the others."""
+    labels = sorted({_answer(row) for row in rows if row["task_type"] == task_type})
     following = dict(zip(labels, labels[1:] + labels[:1], strict=True))
     found = []
     for row in rows:
         if row["task_type"] == task_type:
             *before, last = row["messages"]  # type: ignore[misc]
-            changed = {**last, "content": following[last["content"]]}
+            changed = {**last, "content": wrong or following[last["content"]]}
             row = {**row, "messages": [*before, changed]}
         found.append(row)
     return found
@@ -80,6 +81,7 @@ def tutorial(
     settings: Sequence[str] = SETTINGS,
     margin: float = 0.3,
     damage: str = DAMAGED,
+    wrong: str | None = None,
     max_new_tokens: int = 12,
 ) -> None:
     """Train twice, evaluate three models, and compare; everything lands in ``work``.
@@ -91,6 +93,7 @@ def tutorial(
         settings: Of the recipe.
         margin: Smallest difference that matters.
         damage: The task type whose labels are changed for the second run.
+        wrong: The label that all of them get; None: each the next one.
         max_new_tokens: Longest answer.
     """
     work.mkdir(parents=True, exist_ok=True)
@@ -107,7 +110,9 @@ def tutorial(
 
     danlu("data", "export", "tasks-train", "--output", "damaged.jsonl")
     records = [json.loads(line) for line in Path("damaged.jsonl").read_text("utf-8").splitlines()]
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in damaged(records, damage))
+    lines = "".join(
+        json.dumps(row, ensure_ascii=False) + "\n" for row in damaged(records, damage, wrong)
+    )
     Path("damaged.jsonl").write_text(lines, "utf-8")
     danlu("data", "import", "damaged.jsonl", "--name", "tasks-train")
     danlu("train", "sft-lora", "name=v2", "data.train=version:tasks-train", *settings)

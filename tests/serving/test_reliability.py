@@ -20,7 +20,6 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from danlu.errors import ModelError
 from danlu.generation.engine import _Row
 from danlu.generation.rows import SideBySide
-from danlu.serving.server import app as server_app
 from tests.serving.server import scripted_served, serving, tiny_served
 
 ASK = [{"role": "user", "content": "丹炉？"}]
@@ -140,9 +139,8 @@ def test_malformed_and_oversized_bodies_are_told_so(address, body, status):
     assert found.json()["error"]["message"]
 
 
-def test_a_client_that_stops_in_the_midst_of_its_request_is_let_go(tiny_tokenizer, monkeypatch):
-    monkeypatch.setattr(server_app, "BODY_S", 0.2)
-    with serving(tiny_served(tiny_tokenizer)) as address:
+def test_a_client_that_stops_in_the_midst_of_its_request_is_let_go(tiny_tokenizer):
+    with serving(tiny_served(tiny_tokenizer), client_s=0.2) as address:
         with raw(address, request(BODY)[:-20]) as slow:
             assert b"408" in slow.recv(200).split(b"\r\n")[0]
         raw(address, request(BODY)[:-20]).close()

@@ -40,9 +40,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 OPEN_ROUTES = ("/healthz", "/docs", "/openapi.json")
 """What may be asked without a key."""
 
-BODY_S = 30
-"""How long a client may take to send a request."""
-
 LEFT_CHECK_S = 0.25
 """How often is looked whether a client who waits for a whole answer is still there."""
 
@@ -275,9 +272,9 @@ class _Guard:
 
     async def _read(self, receive: Receive) -> Receive:
         """Read a request's body, so far as it may be, and return what gives it once more."""
-        body = bytearray()
+        body, client_s = bytearray(), self._server.settings.client_s
         try:
-            async with asyncio.timeout(BODY_S):
+            async with asyncio.timeout(client_s):
                 message = await receive()
                 while message["type"] == "http.request":
                     body += message.get("body") or b""
@@ -287,7 +284,7 @@ class _Guard:
                         break
                     message = await receive()
         except TimeoutError as error:
-            text = f"the request was not whole after {BODY_S} s."
+            text = f"the request was not whole after {client_s:g} s."
             raise ApiError(text, status=408, code="slow") from error
         first = True
 

@@ -1,20 +1,20 @@
 """Limits on what a chat template may do: time, and the size of what it makes.
 
 A template comes with a model from anywhere, and is a program: Jinja's sandbox keeps it from files
-and from Python, but not from running for ever or from filling the memory. Here every turn of a
-loop and every call looks at a clock, and all that can make a text, a list or a number grow is
-measured before it is done. What is left between two looks at the clock is one step over data of
-bounded size. A conversation is rendered in the same time as without (``tests/sequences``).
+and from Python, but not from running for ever or from filling the memory. Here every loop, every
+64th turn of it and every call looks at a clock, and all that can make a text, a list or a number
+grow is measured before it is done. What is left between two looks is a few steps over data of
+bounded size.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 import jinja2.filters
@@ -30,10 +30,15 @@ MOST = 10_000_000
 MOST_BITS = 4096
 """Of a whole number."""
 
-AT_ONCE = 32
-"""Parts of a text that are measured together."""
+AT_ONCE = 64
+"""Turns of a loop between two looks, and parts of a text that are measured together."""
 
-TICK, HELD = "danlu_tick", "danlu_held"
+SMALL = 1 << 62
+"""Numbers below are not looked at."""
+
+_HOLDING = (list, tuple, dict)
+
+TURNS, HELD = "danlu_turns", "danlu_held"
 """Filters that are written into compiled templates; a template cannot name other things so."""
 
 
@@ -44,35 +49,59 @@ class BoundError(jinja2.TemplateError):
 class Clocked(jinja2.runtime.Context):
     """A rendering's context, that knows when it should have ended."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.until = time.monotonic() + RENDER_S
-        self.began_s: float | None = None
+    until = 0.0
+    began_s: float | None = None
+    outer: Clocked | None = None
+
+    def derived(self, locals: dict[str, Any] | None = None) -> Clocked:
+        """Return a context for a block, which has the time that is left."""
+        inner = cast(Clocked, super().derived(locals))
+        inner.outer, inner.until = self, self.until
+        return inner
 
     def late(self) -> None:
         """Raise if it is the template that took the time, and not a machine that was busy.
 
-        The first call only begins to count the processor's time, which costs more to ask for.
+        The first look sets the clock; the second begins to count the processor's time, which costs
+        more to ask for.
 
         Raises:
             BoundError: If so.
         """
-        now_s = time.thread_time()
-        if self.began_s is None:
-            self.began_s = now_s
-        elif now_s - self.began_s >= RENDER_S / 2:
-            raise BoundError(
-                f"it was not done after {RENDER_S:g} s of computing: do its loops or calls end?"
-            )
+        if self.outer is not None:
+            tick(self.outer)
+            self.until = self.outer.until
+            return
+        if self.until:
+            now_s = time.thread_time()
+            if self.began_s is None:
+                self.began_s = now_s
+            elif now_s - self.began_s >= RENDER_S / 2:
+                raise BoundError(
+                    f"it was not done after {RENDER_S:g} s of computing: do its loops or calls end?"
+                )
         self.until = time.monotonic() + RENDER_S
 
 
-@jinja2.pass_context
-def tick(context: Clocked, value: Any = None) -> Any:
+def tick(context: Clocked) -> None:
     """Look at the clock."""
     if time.monotonic() > context.until:
         context.late()
-    return value
+
+
+@jinja2.pass_context
+def turns(context: Clocked, items: Iterable[Any]) -> Iterable[Any]:
+    """Return what a loop goes through, with a look at the clock now and every so many turns."""
+    if time.monotonic() > context.until:
+        context.late()
+    return items if type(items) is list and len(items) <= AT_ONCE else _clocked(context, items)
+
+
+def _clocked(context: Clocked, items: Iterable[Any]) -> Iterator[Any]:
+    rest = iter(items)
+    while some := list(islice(rest, AT_ONCE)):
+        tick(context)
+        yield from some
 
 
 def held(value: Any) -> Any:
@@ -81,10 +110,13 @@ def held(value: Any) -> Any:
     Raises:
         BoundError: If it is.
     """
-    if type(value) is str:
-        if len(value) > MOST:
-            raise _too_large()
-    elif isinstance(value, int | list | tuple | dict):
+    kind = type(value)
+    if kind is int:
+        if not -SMALL < value < SMALL:
+            _must_have_bits(value.bit_length())
+    elif kind is str:
+        _must_fit(len(value))
+    elif kind in _HOLDING:
         _must_fit(size(value))
     return value
 
@@ -102,9 +134,7 @@ def size(value: Any, seen: dict[int, int] | None = None) -> int:
     """
     if isinstance(value, str | bytes):
         return len(value)
-    if isinstance(value, int) and value.bit_length() > MOST_BITS:
-        raise _too_large()
-    if not isinstance(value, list | tuple | dict | set | frozenset):
+    if not isinstance(value, _HOLDING):
         return 1
     seen = {} if seen is None else seen
     if id(value) not in seen:
@@ -122,12 +152,16 @@ def joined(parts: Iterable[str]) -> str:
     Raises:
         BoundError: If it is too long.
     """
-    rest, found, length = iter(parts), [], 0
-    while some := list(islice(rest, AT_ONCE)):
-        length += sum(map(len, some))
+    rest = iter(parts)
+    text = "".join(islice(rest, AT_ONCE))
+    length = len(text)
+    found = [text]
+    for part in rest:
+        found += (part, *islice(rest, AT_ONCE))
+        length += sum(map(len, found[-AT_ONCE - 1 :]))
         _must_fit(length)
-        found += some
-    return "".join(found)
+    _must_fit(length)
+    return "".join(found) if len(found) > 1 else text
 
 
 def _too_large() -> BoundError:
@@ -202,7 +236,7 @@ def _replaced(text: Any, old: Any = "", new: Any = "", *_: Any) -> float:
 
 
 def _tabs(text: Any, width: Any = 8) -> float:
-    return len(text) * max(1, width) if isinstance(width, int) else 0
+    return float(len(text) * max(1, width)) if isinstance(width, int) else 0
 
 
 def _translated(text: Any, table: Any) -> float:
@@ -212,7 +246,7 @@ def _translated(text: Any, table: Any) -> float:
 
 def _indented(text: Any, width: Any = 4, *_: Any) -> float:
     each = len(width) if isinstance(width, str) else width
-    return len(text) + (str(text).count("\n") + 1) * max(0, each)
+    return float(len(text) + (str(text).count("\n") + 1) * max(0, each))
 
 
 def _wrapped(text: Any, width: Any = 79, _: Any = True, string: Any = None, *__: Any) -> float:
@@ -250,7 +284,7 @@ def bounded_method(method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     name = method.__name__
     if name == "join" and args:
         items = list(args[0])
-        _must_fit(sum(map(len, items)) + len(owner) * len(items))
+        _must_fit(sum(map(len, items)) + size(owner) * len(items))
         return (items,)
     if name != "join":
         _must_fit(_GROWTH[name](owner, *args, *kwargs.values()))
@@ -263,7 +297,7 @@ def bounded_filters(filters: dict[str, Any]) -> None:
         if name in filters:
             filters[name] = _checked(filters[name], growth)
     filters["join"] = _checked_join(filters["join"])
-    filters[TICK], filters[HELD] = tick, held
+    filters[TURNS], filters[HELD] = turns, held
 
 
 def _leading(function: Any) -> int:
@@ -300,12 +334,9 @@ class Bounding(jinja2.visitor.NodeTransformer):
     """
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
-        """Look at the clock in each turn, and for each item that is passed over."""
+        """Look at the clock now and then."""
         self.generic_visit(node)
-        look = nodes.ExprStmt(_filtered(nodes.Const(None), TICK))
-        node.body.insert(0, look.set_lineno(node.lineno))
-        if node.test is not None:
-            node.test = _filtered(node.test, TICK)
+        node.iter = _filtered(cast(nodes.Expr, node.iter), TURNS)
         return node
 
     def visit_Output(self, node: nodes.Output) -> nodes.Node:  # noqa: N802
@@ -339,10 +370,11 @@ class Bounding(jinja2.visitor.NodeTransformer):
         elif isinstance(node, nodes.Concat):
             node.nodes = [self._in_chain(one) for one in node.nodes]
         else:
-            node = self.visit(node)
+            visited: nodes.Expr = self.visit(node)
+            return visited
         return node
 
-    def _literal(self, node: nodes.Literal) -> nodes.Node:
+    def _literal(self, node: nodes.Expr) -> nodes.Node:
         self.generic_visit(node)
         plain = all(isinstance(one, nodes.Const | nodes.Pair) for one in node.iter_child_nodes())
         if plain and not any(node.find_all((nodes.Name, nodes.Filter, nodes.Call))):
@@ -350,5 +382,7 @@ class Bounding(jinja2.visitor.NodeTransformer):
         return _filtered(node, HELD)
 
 
-def _filtered(node: nodes.Expr, name: str) -> nodes.Expr:
-    return nodes.Filter(node, name, [], [], None, None).set_lineno(node.lineno or 1)
+def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
+    filtered = nodes.Filter(node, name, [], [], None, None)
+    filtered.set_lineno(node.lineno or 1)
+    return filtered

@@ -115,9 +115,11 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
                 return value
         return super().getattr(obj, attribute)
 
-    def call(self, context: Clocked, called: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def call(
+        self, context: jinja2.runtime.Context, called: Any, /, *args: Any, **kwargs: Any
+    ) -> Any:
         """Call something, as long as the time lasts and if what it makes is not too large."""
-        tick(context)
+        tick(context)  # type: ignore[arg-type]  # it is ``context_class``
         if getattr(called, "__name__", None) in GROWING_METHODS:
             args = bounded_method(called, args, kwargs)
         return super().call(context, called, *args, **kwargs)
@@ -126,6 +128,8 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
         self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any
     ) -> Any:
         """Compute what could be large beyond measure."""
+        if operator == "%" and type(left) is int:
+            return left % right
         return _OPERATORS[operator](left, right)
 
     def call_filter(  # type: ignore[override]

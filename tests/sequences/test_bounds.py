@@ -111,11 +111,12 @@ def test_a_machine_that_was_busy_ends_nothing(monkeypatch):
     later = time.monotonic() + 1000
     monkeypatch.setattr(bounds.time, "monotonic", lambda: later)
     context = bounds.Clocked.__new__(bounds.Clocked)
-    context.until, context.began_s = 0.0, None
+    monkeypatch.setattr(bounds.time, "thread_time", lambda: computed)
+    computed = 7.0
     for _ in range(5):
         later += 1000
         bounds.tick(context)
-    monkeypatch.setattr(bounds.time, "thread_time", lambda: context.began_s + bounds.RENDER_S)
+    computed += bounds.RENDER_S
     later += 1000
     with pytest.raises(bounds.BoundError):
         bounds.tick(context)

@@ -250,7 +250,7 @@ def _indented(text: Any, width: Any = 4, *_: Any) -> float:
 
 
 def _wrapped(text: Any, width: Any = 79, _: Any = True, string: Any = None, *__: Any) -> float:
-    return len(text) * (1 + len(string or "\n") / max(1, width))
+    return float(len(text) * (1 + len(string or "\n") / max(1, width)))
 
 
 def _filled_in(form: Any, *args: Any) -> float:

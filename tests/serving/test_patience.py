@@ -82,7 +82,8 @@ def place(app):
 def answer(connection):
     said = b""
     while not said.endswith(b"ok"):
-        assert (heard := connection.recv(4096)), said
+        heard = connection.recv(4096)
+        assert heard, said
         said += heard
     return said
 

@@ -219,6 +219,12 @@ def compile_template(source: str) -> jinja2.Template:
             "another template with model.template.",
             where=f"chat template, line {fault.lineno}",
         ) from fault
+    except (RecursionError, SyntaxError, MemoryError) as fault:  # of Python, which it becomes
+        raise TemplateError(
+            f"The chat template is nested too deeply ({fault}). Choose another one with "
+            "model.template.",
+            where="chat template",
+        ) from fault
     # A chain of dictionaries by default, which every rendering would copy key by key.
     compiled.globals = dict(compiled.globals)
     return compiled

@@ -102,6 +102,14 @@ def test_what_would_fill_the_memory_is_refused(source):
     assert "larger than 10,000,000 characters" in _refused(source)
 
 
+@pytest.mark.parametrize("part", ["{% if true %}", "{{ (" + "(" * 99999])
+def test_what_is_nested_too_deeply_is_no_template(part):
+    ends = {"{% if true %}": "{% endif %}"}.get(part, ")" * 99999 + ") }}")
+    source = (part * 500 + ends * 500) if part in "{% if true %}" else f"{part}1{ends}"
+    with pytest.raises(TemplateError, match="nested too deeply"):
+        compile_template(source)
+
+
 def test_no_more_can_be_had_of_a_random_text():
     assert "lipsum" in _refused("{{ lipsum(10 ** 9) }}")
 

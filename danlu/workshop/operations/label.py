@@ -284,7 +284,7 @@ class _Neighbours:
     """Labelled records, and what the nearest of them say."""
 
     def __init__(self, records: Iterable[Record], label: Label) -> None:
-        self._label = label
+        self._limit, self._neighbours = label.limit, label.neighbours
         by_type: dict[str, list[tuple[bytes, str, str]]] = defaultdict(list)
         for record in records:
             known = label.taxonomy is None or record.task_type in label.taxonomy.skills
@@ -314,7 +314,7 @@ class _Neighbours:
         likeness = self._index.similarities(text)
         if without is not None:
             likeness[without] = 0.0
-        count = min(self._label.neighbours, len(likeness))
+        count = min(self._neighbours, len(likeness))
         nearest = np.argpartition(-likeness, count - 1)[:count]
         nearest = nearest[np.lexsort((nearest, -likeness[nearest]))]
         mass: dict[str, float] = defaultdict(float)
@@ -336,7 +336,7 @@ class _Neighbours:
         for done, place in enumerate(drawn, start=1):
             proposal = self._ask(self._texts[place], without=place)
             trial.records += 1
-            if proposal and proposal.confidence >= self._label.limit:
+            if proposal and proposal.confidence >= self._limit:
                 trial.accepted += 1
                 trial.right += proposal.task_type == self._types[place]
             progress("label: checking the neighbours", done, len(drawn))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import random
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -41,9 +43,11 @@ class InShards:
         self.sharded: list[str] = []
         self.tiles = 0
         self.looks: Counter[str] = Counter()
+        self.stays_here = threading.Lock()  # which no pickle takes along, as with a cluster
 
     def map(self, function: Any, items: Iterable[Any]) -> Iterator[Any]:
         self.looks[type(function).__name__] += 1
+        function = pickle.loads(pickle.dumps(function))
         for item in items:
             self.tiles += isinstance(item, Tile)
             yield function(item)
@@ -191,8 +195,6 @@ def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_context_goes_with_the_checks() -> None:
     """Else records looked at elsewhere would be held against other labels than here."""
-    import pickle
-
     from danlu.workshop.checks.run import Look
 
     look = Look(CHECKS, Context(closed_labels={"a/b": ["yes"]}, seed=7))

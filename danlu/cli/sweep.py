@@ -57,7 +57,8 @@ def sweep(
     from danlu.diagnosis.sweep.trials import run_trials
     from danlu.diagnosis.sweep.written import write_sweep
 
-    ran = run_trials(grid(recipe, settings, output), minutes=minutes, told=note)
+    trials = grid(recipe, settings, output)
+    ran = run_trials(trials, minutes=minutes, told=note, shared=output / "prepared")
     if not ran.scores:
         note("no run was begun within --minutes")
         return 1

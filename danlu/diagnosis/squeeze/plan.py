@@ -20,6 +20,7 @@ from danlu.diagnosis.squeeze.knob import (
 )
 from danlu.diagnosis.sweep.trials import Trial, trial_name
 from danlu.errors import RecipeError, did_you_mean
+from danlu.evaluation.suites import load_suite
 from danlu.records import read_records
 from danlu.workshop.data import recipe_sources
 
@@ -185,8 +186,11 @@ def plan_of(recipe: Recipe, wish: Wish, folder: Path) -> Plan:
         RecipeError: If the recipe learns no answers, has no record of the target or, where the
             share is varied, no other; or has settings that the wish would contradict.
         RecordError: If the data cannot be read.
+        EvaluationError: If a suite cannot.
     """
     _check(recipe, wish)
+    for name in wish.suites:
+        load_suite(name)  # told now, not after the first run
     data = recipe.data
     records = read_records(recipe_sources(data.train)[0], on_bad_record=data.on_bad_record)
     counts = Counter(record.task_type for record in records)

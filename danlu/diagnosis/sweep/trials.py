@@ -128,6 +128,24 @@ def run_trials(
         RecipeError: If a trial holds nothing out, so that nothing could be compared.
         DanluError: If a training fails.
     """
+    must_hold_out(trials)
+    ran, pace = Ran(), Pace(minutes)
+    for number, trial in enumerate(trials):
+        place = f"{number + 1} of {len(trials)}"
+        score = run_trial(trial, pace, place, told=told, progress=progress, shared=shared)
+        if score is None:
+            ran.left.append(trial)
+        else:
+            ran.scores.append(score)
+    return ran
+
+
+def must_hold_out(trials: Sequence[Trial]) -> None:
+    """Refuse trials that could not be compared.
+
+    Raises:
+        RecipeError: If one holds nothing out.
+    """
     for trial in trials:
         if not (trial.recipe.data.eval or trial.recipe.data.eval_share):
             raise RecipeError(
@@ -135,18 +153,35 @@ def run_trials(
                 "or name data.eval.",
                 where="data",
             )
-    ran, pace = Ran(), Pace(minutes)
-    for number, trial in enumerate(trials):
-        known = is_done(trial)
-        if not known and not pace.allows_another():
-            ran.left.append(trial)
-            continue
-        told(f"{number + 1} of {len(trials)}: {trial.recipe.name}{', known' if known else ''}")
-        if not known:
-            with pace.timed():
-                train_trial(trial, progress=progress, shared=shared)
-        ran.scores.append(score_of(trial))
-    return ran
+
+
+def run_trial(
+    trial: Trial,
+    pace: Pace,
+    place: str,
+    *,
+    told: Told = lambda text: None,
+    progress: bool = True,
+    shared: Path | None = None,
+) -> Score | None:
+    """Train a trial, unless it is known; None if there is no time for it.
+
+    Args:
+        trial: The trial.
+        pace: Whether there is time.
+        place: Which of how many it is, in words.
+        told: Hears what is being done.
+        progress: Show the bar.
+        shared: As for ``run_trials``.
+    """
+    known = is_done(trial)
+    if not known and not pace.allows_another():
+        return None
+    told(f"{place}: {trial.recipe.name}{', known' if known else ''}")
+    if not known:
+        with pace.timed():
+            train_trial(trial, progress=progress, shared=shared)
+    return score_of(trial)
 
 
 def is_done(trial: Trial) -> bool:

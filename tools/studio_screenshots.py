@@ -14,7 +14,7 @@ import sys
 import tempfile
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from danlu.records import Message, Record, write_records
 from danlu.records.source import Source
@@ -27,6 +27,7 @@ from danlu.workshop.store.store import Store
 from tests.runs.synthetic_run import make_run
 from tests.studio.browser import Visit, browser
 from tests.studio.running import running
+from tools.studio_example import add_models, add_votes, make_talk
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -43,6 +44,10 @@ def pictures(workspace: Path) -> dict[str, str]:
     if runs:
         found["run"] = f"/runs/show/runs/{runs[0]}"
         found["runs-overlaid"] = "/runs/compare?" + "&".join(f"run=runs/{one}" for one in runs[:3])
+    if (workspace / "evals" / "support-a").exists():
+        pair = "a=support-a&b=support-b"
+        found["vote-ballot"] = f"/vote/ballots?{pair}"
+        found["vote-results"] = f"/vote/results?{pair}"
     if (workspace / "datasets" / "names" / f"{DATASET}.jsonl").is_file():
         found["version"] = f"/data/version/{DATASET}"
         found["checks"] = f"/data/checks/{DATASET}"
@@ -80,6 +85,8 @@ def example(root: Path) -> None:
     moment = datetime.fromisoformat("2026-11-01T00:00:00Z")
     report = ProbeReport(probe="fit", made_at=moment, findings=(finding,))
     write_probe(root / "runs" / "support-a", report)
+    add_models(root)
+    add_votes(root)
 
 
 def _dataset(root: Path) -> None:
@@ -147,7 +154,7 @@ def main() -> None:
     """Take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path)
-    parser.add_argument("--only", help="One picture, by its name.")
+    parser.add_argument("--only", help="Pictures whose names begin so.")
     asked = parser.parse_args()
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as made, browser() as started:
@@ -158,8 +165,16 @@ def main() -> None:
         with running(workspace) as studio:
             for theme, locale in THEMES.items():
                 visit = Visit(started, studio, locale=locale, color_scheme=theme, viewport=SIZE)
-                for name, path in pictures(workspace).items():
-                    if asked.only not in (None, name):
+                name = quote("李" if locale.startswith("zh") else "Li")
+                voter = {"name": "danlu_voter", "value": name, "url": studio.url}
+                visit.context.add_cookies([voter])
+                found = pictures(workspace)
+                if asked.workspace is None:
+                    talk = make_talk(workspace, chinese=locale.startswith("zh"))
+                    studio.app.state.shared.talks.keep(talk)
+                    found["chat-talk"] = f"/chat/talk/{talk.id}"
+                for name, path in found.items():
+                    if not name.startswith(asked.only or ""):
                         continue
                     page = visit.go(path)
                     if page.locator("#charts").count():

@@ -366,7 +366,7 @@ def _write(
                     progress(f"{info.name}: records", done, material.count)
         else:
             records = partial(material.records, building / REJECTED)
-            watched = Watched(records, material.count, info.name, progress)
+            watched = Watched(records, material.count, info.name, progress, material.blocks)
             for decision in operation.decide(watched, progress):
                 out.add(watched.settled(decision))
             watched.must_be_done()

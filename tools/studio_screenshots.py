@@ -91,7 +91,7 @@ def main() -> None:
     """Take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path)
-    parser.add_argument("--only", help="Pictures whose names begin so.")
+    parser.add_argument("--only", nargs="+", default=[""], help="Pictures whose names begin so.")
     asked = parser.parse_args()
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as made, browser() as started:
@@ -111,7 +111,7 @@ def main() -> None:
                     studio.app.state.shared.talks.keep(talk)
                     found["chat-talk"] = f"/chat/talk/{talk.id}"
                 for name, path in found.items():
-                    if not name.startswith(asked.only or ""):
+                    if not name.startswith(tuple(asked.only)):
                         continue
                     page = visit.go(path)
                     if page.locator("#charts").count():

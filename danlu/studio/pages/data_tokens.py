@@ -66,7 +66,7 @@ def percent(share: float) -> str:
     value = 100 * share
     if value < 0.01:
         return "< 0.01 %"
-    return f"{value:.1f} %" if value >= 10 else f"{value:.2f} %"
+    return f"{value:.1f} %" if value >= 9.995 else f"{value:.2f} %"
 
 
 def _heaviest(branches: Sequence[Mapping[str, Any]]) -> float:

@@ -114,6 +114,7 @@ def fluctuate(
     as_json: AsJson = False,
 ) -> int:
     """Ask the worst regressions again: are they real, or noise?"""
+    from danlu.evaluation.directory import EvalDirectory
     from danlu.evaluation.fluctuate import fluctuate as ask
     from danlu.evaluation.fluctuation import FluctuateSettings
     from danlu.evaluation.pages import fluctuation_page
@@ -143,7 +144,9 @@ def fluctuate(
             ),
         )
     if html is not None:
-        told = pair[0].evaluation(), pair[1].evaluation()
+        suite_name = {"suite": pair[1].evaluation().suite}
+        fresh = [EvalDirectory.open(path).evaluation() for path in asked.paths]
+        told = [one.model_copy(update=suite_name) for one in fresh]
         printed_to(
             html,
             fluctuation_page(asked.found, *told, asked.paths, asked.answers, asked.notes),

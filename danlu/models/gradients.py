@@ -16,6 +16,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from danlu.models.products import add_product
+
 _PLACE = "_danlu_gradient"
 _handed_over = False
 
@@ -58,7 +60,23 @@ def adds_in_place(matrix: Tensor) -> bool:
 
 def gradient_to_add_to(matrix: Tensor) -> Tensor:
     """Return ``matrix.grad``, zeros if there was none; for matrices that ``adds_in_place``."""
-    if matrix.grad is None:
-        place: Tensor = getattr(matrix, _PLACE)
-        matrix.grad = place.zero_()
-    return matrix.grad
+    place, fresh = _gradient_of(matrix)
+    return place.zero_() if fresh else place
+
+
+def add_to_gradient(matrix_NK: Tensor, grad_TN: Tensor, x_TK: Tensor, scale: float = 1.0) -> None:
+    """Add ``s g' x`` to ``matrix.grad``; for matrices that ``adds_in_place``.
+
+    The first product of a step is written over what the last step left, which need not be zeroed.
+    """
+    place, fresh = _gradient_of(matrix_NK)
+    add_product(place, grad_TN, x_TK, scale=scale, fresh=fresh)
+
+
+def _gradient_of(matrix: Tensor) -> tuple[Tensor, bool]:
+    """Return ``matrix.grad``, and whether its numbers are those of an earlier step."""
+    if matrix.grad is not None:
+        return matrix.grad, False
+    matrix.grad = getattr(matrix, _PLACE)
+    assert matrix.grad is not None
+    return matrix.grad, True

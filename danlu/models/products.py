@@ -45,8 +45,10 @@ def product(x_TK: Tensor, weight_NK: Tensor) -> Tensor:
     return x_TK @ weight_NK.T
 
 
-def add_product(sum_NK: Tensor, grad_TN: Tensor, x_TK: Tensor) -> None:
-    """Add ``g' x``, a chunk's or a pack's part of a matrix's gradient, in place.
+def add_product(
+    sum_NK: Tensor, grad_TN: Tensor, x_TK: Tensor, *, scale: float = 1.0, fresh: bool = False
+) -> None:
+    """Add ``s g' x``, a chunk's or a pack's part of a matrix's gradient, in place.
 
     MKL adds to what is there and reads the gradient as it lies. oneDNN would need a copy of it and
     a tensor of its own as large as the matrix: for 341 predictions and an output matrix of 49,152
@@ -58,11 +60,15 @@ def add_product(sum_NK: Tensor, grad_TN: Tensor, x_TK: Tensor) -> None:
             up in 32.
         grad_TN: Gradient of the output.
         x_TK: The input.
+        scale: s.
+        fresh: Write in place of what is there, whatever it is.
     """
     if sum_NK.dtype == x_TK.dtype:
-        sum_NK.addmm_(grad_TN.T, x_TK)
-    else:
-        sum_NK += grad_TN.T @ x_TK
+        sum_NK.addmm_(grad_TN.T, x_TK, beta=0 if fresh else 1, alpha=scale)
+        return
+    if fresh:
+        sum_NK.zero_()
+    sum_NK.add_(grad_TN.T @ x_TK, alpha=scale)
 
 
 def takes_onednn(x_TK: Tensor) -> bool:

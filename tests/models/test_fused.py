@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from danlu.config.recipe import TuningSection
 from danlu.models import products
@@ -231,3 +232,43 @@ def test_product_takes_any_strides():
     x, wide = torch.randn(300, 48), torch.randn(20, 96)
     expected = x.double() @ wide[:, ::2].double().T
     torch.testing.assert_close(product(x, wide[:, ::2]).double(), expected, atol=2e-5, rtol=1e-5)
+
+
+def kept_bytes(run):
+    """What autograd keeps for the backward pass of what ``run`` returns."""
+    kept = {}
+
+    def pack(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run()
+    return sum(kept.values())
+
+
+def test_what_a_norm_made_is_not_kept_but_made_anew(monkeypatch):
+    """Also when it is asked for a second time, or not by all that read it."""
+    monkeypatch.setattr(products, "LEAST_SIZE", 0)
+    rows, width = 50, 32
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"norm": LlamaRMSNorm(width), "one": nn.Linear(width, 8)})
+    model["other"] = nn.Linear(width, 8)
+    nn.init.normal_(model["norm"].weight)
+    x = torch.randn(rows, width, requires_grad=True)
+
+    def run():
+        normed = model["norm"](x)
+        return model["one"](normed), model["other"](normed).square()
+
+    expected = torch.autograd.grad([part.sum() for part in run()], [x, *model.parameters()])
+    before = kept_bytes(run)
+    assert fuse_layers(model) == {"FusedNorm": 1, "FusedProjection": 2}
+    assert before - kept_bytes(run) >= rows * width * 4
+    one, other = run()
+    total = one.sum() + other.sum()
+    torch.autograd.grad(one.sum(), [model["one"].weight], retain_graph=True)
+    for _ in range(2):
+        found = torch.autograd.grad(total, [x, *model.parameters()], retain_graph=True)
+        for value, right in zip(found, expected, strict=True):
+            torch.testing.assert_close(value, right, rtol=1e-4, atol=1e-4)

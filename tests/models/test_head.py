@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from danlu.models import head as head_module
-from danlu.models.gradients import gradients_in_place
+from danlu.models.gradients import gradients_handed_over, gradients_in_place
 from danlu.models.head import OutputHead
 
 WIDTH, VOCABULARY, PREDICTIONS = 6, 11, 9
@@ -130,16 +130,36 @@ def test_a_block_is_given_out_once_and_only_in_its_form():
     assert reserve.take("gradient", block.shape, torch.float64) is None
 
 
-def test_gradients_of_several_packs_add_up_though_their_blocks_are_used_again():
+@pytest.mark.parametrize("rows", [2, 4])
+def test_gradients_of_several_packs_add_up_though_their_blocks_are_used_again(rows, monkeypatch):
+    """With 4 rows a chunk, all chunks are hardly larger than the matrix, and wait for backward."""
+    monkeypatch.setattr(head_module, "_chunk_rows", lambda _: rows)
     module, hidden, target, weight = parts(dtype=torch.float32)
     head = OutputHead(module)
     with gradients_in_place(module.parameters()):
         # Two packs at once, then one after the other.
         first, second = (head.weighted_nll(hidden, target, weight)[0] for _ in range(2))
-        (first + second).backward()
+        (first + 0.5 * second).backward()
         for _ in range(2):
             head.weighted_nll(hidden, target, weight)[0].backward()
         found = module.weight.grad.clone()
+        assert ("gradient" in head.reserve) == (rows == 2)
+        # Who asks for the gradient itself gets it, and nothing is added.
+        nats, _ = head.weighted_nll(hidden, target, weight)
+        with gradients_handed_over():
+            [handed] = torch.autograd.grad(nats * 0.5, [module.weight])
+        torch.testing.assert_close(module.weight.grad, found, rtol=0, atol=0)
     expected, _ = reference(head, hidden, target, weight)
     [once] = torch.autograd.grad(expected, [module.weight])
-    torch.testing.assert_close(found, 4 * once)
+    torch.testing.assert_close(found, 3.5 * once)
+    torch.testing.assert_close(handed, 0.5 * once)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 16])
+def test_softmax_by_few_rows_at_a_time(rows, monkeypatch):
+    monkeypatch.setattr(head_module, "_CACHED_ROWS", rows)
+    torch.manual_seed(0)
+    logits, factor = torch.randn(9, 5, dtype=torch.float64) * 30, torch.randn(9, 1).double()
+    expected = logits.softmax(-1) * factor, logits.logsumexp(-1)
+    sums = head_module._softmax_in_place(logits, factor)
+    torch.testing.assert_close((logits, sums), expected)

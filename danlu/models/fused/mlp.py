@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from danlu.models.fused.norm import Origin
 from danlu.models.fused.probe import agrees, sample_like
-from danlu.models.fused.projection import Projection, Wanted, fits
+from danlu.models.fused.projection import Projection, Wanted, fits, kept_input, read_input
 
 _SILUS = ("SiLU", "SiLUActivation")
 _TENSORS = 4
@@ -24,7 +25,7 @@ _TENSORS = 4
 
 
 class _GatedMlp(torch.autograd.Function):
-    """Keeps ``x``, gate, up, and the adapters' inner values.
+    """Keeps its input, gate, up, and the adapters' inner values.
 
     With s = silu(gate), a = s * up and g_a the gradient of a:
     g_up = g_a * s, g_gate = g_a * up * silu'(gate).
@@ -32,22 +33,29 @@ class _GatedMlp(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, scales: tuple[float, float, float], *tensors: Tensor | None
+        ctx: Any,
+        x: Tensor,
+        origin: Origin | None,
+        scales: tuple[float, float, float],
+        *tensors: Tensor | None,
     ) -> Tensor:
         flat = x.flatten(0, -2)
         gate_proj, up_proj, down_proj = _projections(tensors, scales)
         gate, gate_inner = gate_proj.forward(flat)
         up, up_inner = up_proj.forward(flat)
         output, down_inner = down_proj.forward(functional.silu(gate).mul_(up))
-        ctx.save_for_backward(flat, gate, up, gate_inner, up_inner, down_inner, *tensors)
+        ctx.save_for_backward(
+            gate, up, gate_inner, up_inner, down_inner, *tensors, *kept_input(ctx, x, origin)
+        )
         ctx.scales, ctx.shape = scales, x.shape
         return output.view(x.shape)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        flat, gate, up, gate_inner, up_inner, down_inner, *tensors = ctx.saved_tensors
+        gate, up, gate_inner, up_inner, down_inner, *others = ctx.saved_tensors
+        tensors, kept = others[: 3 * _TENSORS], others[3 * _TENSORS :]
         gate_proj, up_proj, down_proj = _projections(tensors, ctx.scales)
-        wants_x, _, *wants = ctx.needs_input_grad
+        wants_x, _, _, *wants = ctx.needs_input_grad
         wants_gate, wants_up, wants_down = (
             wants[start : start + _TENSORS] for start in range(0, len(wants), _TENSORS)
         )
@@ -57,6 +65,7 @@ class _GatedMlp(torch.autograd.Function):
         )
         grad_act = of_down.x
         assert grad_act is not None
+        flat = read_input(ctx, kept)
         of_up = up_proj.backward(silu.mul_(grad_act), flat, up_inner, Wanted(wants_x, *wants_up))
         del silu
         grad_gate = torch.ops.aten.silu_backward(grad_act.mul_(up), gate)
@@ -65,7 +74,7 @@ class _GatedMlp(torch.autograd.Function):
         grad_x = None
         if of_up.x is not None and of_gate.x is not None:
             grad_x = of_up.x.add_(of_gate.x).view(ctx.shape)
-        return grad_x, None, *of_gate[1:], *of_up[1:], *of_down[1:]
+        return grad_x, None, None, *of_gate[1:], *of_up[1:], *of_down[1:]
 
 
 class FusedMlp:
@@ -109,6 +118,7 @@ def computed(x: Tensor, projections: tuple[Projection, Projection, Projection]) 
     """Compute a gated MLP of gate, up and down for ``(..., K)``, differentiably."""
     result: Tensor = _GatedMlp.apply(  # type: ignore[no-untyped-call]
         x,
+        Origin.of(x),
         tuple(projection.scale for projection in projections),
         *(tensor for projection in projections for tensor in projection.tensors),
     )

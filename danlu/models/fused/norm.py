@@ -4,12 +4,16 @@ Transformers' computes in float32 in six passes and autograd keeps the input and
 input. Here only the input and one number per row are kept. A model in float64 is normalised in
 float64, where transformers' rounds to float32.
 
+What is normalised is read by projections, whose weights' gradients need it once more. They keep the
+norm's input too, which lies in memory anyway, and make it anew from that.
+
 Shapes: T rows, D width.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +23,59 @@ from danlu.models.fused.probe import agrees, sample_like
 _EPSILON_NAMES = ("variance_epsilon", "eps")
 
 
+_ORIGIN = "_danlu_normed"
+
+
+def normed(x: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
+    """Return ``w x r``; the same bits each time.
+
+    Args:
+        x: ``(..., D)``.
+        scale: r of each row, ``(..., 1)``.
+        weight: w, ``(D,)``.
+    """
+    return (x * scale).to(x.dtype).mul_(weight)
+
+
+class Remade:
+    """A norm's output, made anew in a backward pass for the functions that read it.
+
+    The first one to run makes it, the last one lets it go.
+    """
+
+    def __init__(self) -> None:
+        self.readers = 0
+        self._output: Tensor | None = None
+
+    def read(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the output, made of the tensors that the reader kept."""
+        output, self._output = self._output, None
+        if output is None:
+            output = normed(*tensors)
+        self.readers -= 1
+        if self.readers > 0:
+            self._output = output
+        return output
+
+
+class Origin(NamedTuple):
+    """What a norm's output was made of.
+
+    Attributes:
+        tensors: The arguments of ``normed``, to be kept in place of the output.
+        remade: Shared by all that read it.
+    """
+
+    tensors: tuple[Tensor, Tensor, Tensor]
+    remade: Remade
+
+    @classmethod
+    def of(cls, output: Tensor) -> Origin | None:
+        """Return that of a fused norm's output, None for another tensor."""
+        found: Origin | None = getattr(output, _ORIGIN, None)
+        return found
+
+
 class _Norm(torch.autograd.Function):
     """``y = w n`` with ``n = x r`` and ``r = (mean(x²) + e)^(-1/2)``.
 
@@ -26,17 +83,16 @@ class _Norm(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
         wide = torch.promote_types(x.dtype, torch.float32)
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
         scale = length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
         ctx.save_for_backward(x, scale, weight)
-        normal = (x * scale).to(x.dtype)
-        output: Tensor = normal.mul_(weight)
-        return output
+        ctx.mark_non_differentiable(scale)
+        return normed(x, scale, weight), scale
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         x, scale, weight = ctx.saved_tensors
         normal = x * scale
         grad_weight = None
@@ -77,5 +133,7 @@ class FusedNorm:
         if args or options or x.dtype != weight.dtype:
             own: Tensor = self.own(x, *args, **options)
             return own
-        result: Tensor = _Norm.apply(x, weight, self.epsilon)  # type: ignore[no-untyped-call]
-        return result
+        result, scale = _Norm.apply(x, weight, self.epsilon)  # type: ignore[no-untyped-call]
+        setattr(result, _ORIGIN, Origin((x.detach(), scale, weight), Remade()))
+        output: Tensor = result
+        return output

@@ -10,13 +10,15 @@ Shapes: T rows, K inputs, N outputs, R rank.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from danlu.models.gradients import adds_in_place, gradient_to_add_to
-from danlu.models.products import add_product, product, takes_onednn
+from danlu.models.fused.norm import Origin
+from danlu.models.gradients import add_to_gradient, adds_in_place
+from danlu.models.products import product, takes_onednn
 
 Tensors = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
 
@@ -80,7 +82,7 @@ class Projection(NamedTuple):
         grad_x = product(grad_TN, self.weight.T) if wanted.x else None
         grad_weight = None
         if wanted.weight and adds_in_place(self.weight):
-            add_product(gradient_to_add_to(self.weight), grad_TN, x_TK)
+            add_to_gradient(self.weight, grad_TN, x_TK)
         elif wanted.weight:
             grad_weight = product(grad_TN.T, x_TK.T)
         grad_bias = grad_TN.sum(0) if wanted.bias else None
@@ -117,26 +119,43 @@ class ProjectionGradients(NamedTuple):
     lora_b: Tensor | None
 
 
+def kept_input(ctx: Any, x: Tensor, origin: Origin | None) -> tuple[Tensor, ...]:
+    """Return what a backward pass needs to read ``x``: itself, or what a norm made it of."""
+    ctx.remade = None
+    if origin is None:
+        return (x,)
+    ctx.remade = origin.remade
+    ctx.remade.readers += 1
+    return origin.tensors
+
+
+def read_input(ctx: Any, kept: Sequence[Tensor]) -> Tensor:
+    """Return the input whose ``kept_input`` this is, ``(T, K)``."""
+    x = kept[0] if ctx.remade is None else ctx.remade.read(kept)
+    return x.flatten(0, -2)
+
+
 class _Project(torch.autograd.Function):
     """A projection in autograd: keeps ``x`` and ``x A'``."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: float, *tensors: *Tensors) -> Tensor:
-        flat = x.flatten(0, -2)
-        output, inner = Projection(*tensors, scale).forward(flat)
-        ctx.save_for_backward(flat, inner, *tensors)
+    def forward(
+        ctx: Any, x: Tensor, origin: Origin | None, scale: float, *tensors: *Tensors
+    ) -> Tensor:
+        output, inner = Projection(*tensors, scale).forward(x.flatten(0, -2))
+        ctx.save_for_backward(inner, *tensors, *kept_input(ctx, x, origin))
         ctx.scale, ctx.shape = scale, x.shape
         return output.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        flat, inner, weight, bias, lora_a, lora_b = ctx.saved_tensors
-        wants_x, _, *wants = ctx.needs_input_grad
+        inner, weight, bias, lora_a, lora_b, *kept = ctx.saved_tensors
+        wants_x, _, _, *wants = ctx.needs_input_grad
         found = Projection(weight, bias, lora_a, lora_b, ctx.scale).backward(
-            grad.flatten(0, -2), flat, inner, Wanted(wants_x, *wants)
+            grad.flatten(0, -2), read_input(ctx, kept), inner, Wanted(wants_x, *wants)
         )
         grad_x = None if found.x is None else found.x.view(ctx.shape)
-        return grad_x, None, *found[1:]
+        return grad_x, None, None, *found[1:]
 
 
 class FusedProjection:
@@ -161,7 +180,7 @@ class FusedProjection:
             own: Tensor = self.own(x, *args, **options)
             return own
         result: Tensor = _Project.apply(  # type: ignore[no-untyped-call]
-            x, found.scale, *found.tensors
+            x, Origin.of(x), found.scale, *found.tensors
         )
         return result
 

@@ -144,12 +144,13 @@ def fluctuate(
             ),
         )
     if html is not None:
-        suite_name = {"suite": pair[1].evaluation().suite}
-        fresh = [EvalDirectory.open(path).evaluation() for path in asked.paths]
-        told = [one.model_copy(update=suite_name) for one in fresh]
+        name = {"suite": pair[1].evaluation().suite}
+        of_a, of_b = (
+            EvalDirectory.open(path).evaluation().model_copy(update=name) for path in asked.paths
+        )
         printed_to(
             html,
-            fluctuation_page(asked.found, *told, asked.paths, asked.answers, asked.notes),
+            fluctuation_page(asked.found, of_a, of_b, asked.paths, asked.answers, asked.notes),
         )
     if as_json:
         result_json(asked.found.as_dict() | {"paths": asked.paths, "notes": asked.notes})

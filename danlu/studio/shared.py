@@ -14,6 +14,7 @@ from danlu.studio.datasets import Datasets
 from danlu.studio.found import FoundIndex
 from danlu.studio.index import RunIndex
 from danlu.studio.jobs.table import JobTable
+from danlu.studio.tokens import Tokens
 from danlu.studio.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Shared:
         jobs: Commands that pages started.
         datasets: Versions, names and indexes of records.
         talks: Conversations, and the models in memory.
+        tokens: Records as a run's model sees them.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -41,6 +43,7 @@ class Shared:
         self.jobs = JobTable(workspace)
         self.datasets = Datasets(workspace)
         self.talks = Talks(workspace)
+        self.tokens = Tokens(workspace)
 
     @cached_property
     def sittings(self) -> Sittings:
@@ -50,8 +53,9 @@ class Shared:
         return Sittings()
 
     def close(self) -> None:
-        """End what would outlive the studio and should not."""
+        """End what works for pages only; jobs go on."""
         self.talks.close()
+        self.tokens.close()
 
 
 def shared(request: Request) -> Shared:

@@ -34,9 +34,7 @@ from danlu.training.devices import (
     close,
     launched_processes,
     make_accelerator,
-    settle,
     strategy,
-    with_whole_layers,
 )
 from danlu.training.gathering import make_whole
 from danlu.training.loop import Loop, Watcher, run_loop
@@ -50,6 +48,7 @@ from danlu.training.rewards import must_name_reward
 from danlu.training.samples import after_samples, before_samples
 from danlu.training.scores import score_rows
 from danlu.training.setup import Setup, set_up
+from danlu.training.shares import settle, with_whole_layers
 from danlu.training.stopping import stop_asked
 from danlu.training.teacher import must_name_teacher
 from danlu.training.trackers import check_trackers, start_trackers
@@ -79,6 +78,7 @@ def train(
     progress: bool = True,
     recipe_text: str | None = None,
     observer: Observer | None = None,
+    shared: Path | None = None,
 ) -> Run:
     """Train as the recipe says and write the run directory.
 
@@ -89,6 +89,8 @@ def train(
         progress: Show a bar and notes on stderr.
         recipe_text: The recipe as it was written, to be kept; made from ``recipe`` if missing.
         observer: Makes whoever is to see each row of metrics, and may say something of it.
+        shared: A folder in which records that were read and tokenised once are found by other runs
+            of the same data, as those of a sweep.
 
     Returns:
         The run; its summary is None if it was interrupted (Ctrl-C, SIGTERM) at a step's end.
@@ -117,7 +119,7 @@ def train(
             run.write_recipe(recipe_text or as_text(recipe))
         accelerator.wait_for_everyone()
         run = run if accelerator.is_main_process else RunDirectory(path)
-        return _train(recipe, accelerator, run, notes, observer)
+        return _train(recipe, accelerator, run, notes, observer, shared)
 
 
 def _never_began(path: Path) -> bool:
@@ -133,9 +135,10 @@ def _train(
     run: RunDirectory,
     notes: Notes,
     observer: Observer | None,
+    shared: Path | None,
 ) -> Run:
     """Do the work between the opening and the closing of the run directory."""
-    ready = set_up(recipe, accelerator, run, notes)
+    ready = set_up(recipe, accelerator, run, notes, shared)
     samples = _samples_before(ready)
     loop = _loop(ready)
     if accelerator.is_main_process:
@@ -157,7 +160,8 @@ def _train(
     _write_scores(ready)
     texts = with_whole_layers(ready.prepared, accelerator, ready.answers)
     main = accelerator.is_main_process
-    make_whole(ready.scoring, keep=main, moving_only=has_adapter(ready.model))
+    saved = ready.scoring if ready.practice is None else ready.practice.policy
+    make_whole(saved, keep=main, moving_only=has_adapter(ready.model))
     summary = None
     if main:
         _save(ready)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from danlu.records import Message, Record, write_records
+from danlu.records.source import Source
 from danlu.runs import RunDirectory
 from danlu.runs.findings import Evidence, Finding, ProbeReport, write_probe
 from danlu.serving.speakers import Speaker
 from danlu.studio.chat.talk import Talk, TalkSettings
+from danlu.studio.check_index import build, folder_of
 from danlu.studio.pages import PAGES
+from danlu.studio.workspace import Workspace
+from danlu.workshop.operations.importing import import_files
+from danlu.workshop.store.store import Store
 from tests.evaluation.versions import write_evaluation
 from tests.runs.synthetic_run import make_run
 from tests.studio.browser import Visit, browser
@@ -29,8 +36,12 @@ PATHS = [
     "/vote/ballots?a=old&b=new",
     "/vote/results?a=old&b=new",
     "/evaluation/cases?a=old&b=new&moved=all",
-    "/diagnosis/show/runs/steady",
     "/chat/talk/made",
+    "/data/version/mine",
+    "/data/record/mine?id=r1",
+    "/data/checks/mine",
+    "/diagnosis/show/runs/steady",
+    "/diagnosis/result?kind=sweep&path=sweeps/rate",
 ]
 
 
@@ -45,6 +56,27 @@ class Parrot:
 def started() -> Iterator[Any]:
     with browser() as one:
         yield one
+
+
+def dataset(root: Path) -> None:
+    """A version of two records, one of which a check finds fault with."""
+    said = {"r1": "red", "r2": f"Gar\ufffd\ufffd {BAIT}"}
+    records = [
+        Record(id_, "furnace/0", (Message("user", f"{id_}?"), Message("assistant", text)))
+        for id_, text in said.items()
+    ]
+    write_records(records, root / "records.jsonl")
+    source = Source(str(root / "records.jsonl"), format="danlu")
+    version = import_files(Store(root / "datasets"), [source], name="mine")
+    rule = {"check": "mojibake", "rule": "replacement", "task_type": "furnace/0"}
+    finding = {**rule, "record_id": "r2", "level": "fault", "value": 2, "limit": None}
+    finding |= {"detail": BAIT, "partner": None}
+    verdict = {"check": "mojibake", "task_type": "furnace/0", "state": "fault", "figures": {}}
+    job = root / "job"
+    job.mkdir()
+    (job / "findings.jsonl").write_text(json.dumps(finding) + "\n")
+    (job / "stdout.txt").write_text(json.dumps({"verdicts": [{**verdict, "advice": "Mend it."}]}))
+    build(folder_of(Workspace(root).own / "data", version, "job"), job)
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +96,23 @@ def studio(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Ite
     write_probe(
         root / "runs" / "steady", ProbeReport(probe="curves", made_at=moment, findings=(found,))
     )
-    for name, seed in (("model", 3), ("other", 4)):
+    seeds = {"model": 3, "other": 4, "runs/steady/model": 3}
+    for name, seed in seeds.items():
         tiny_llama(seed=seed).save_pretrained(root / name)
         tiny_tokenizer.save_pretrained(root / name)
     for name, day in (("old", 1), ("new", 2)):
         said = [(f"{name} {one} {BAIT}", 1.0) for one in range(4)]
         write_evaluation(root / "evals" / name, name, {"writing/line": said}, started=day)
+    dataset(root)
+    sweep = {"settings": {"training.learning_rate": "1e-3"}, "run": "runs/steady", "loss": 1.0}
+    sweep |= {
+        "step": 2,
+        "task_types": {"furnace/0": 1.0},
+        "curve": [[0, 2.0], [2, 1.0]],
+        "seconds": 3,
+    }
+    (root / "sweeps" / "rate").mkdir(parents=True)
+    (root / "sweeps" / "rate" / "sweep.json").write_text(json.dumps({"trials": [sweep]}))
     rows = [
         {"prompt": f"What is {one}?", "completion": "red", "task_type": f"furnace/{one % 2}"}
         for one in range(8)
@@ -158,6 +201,29 @@ def test_notes_stay_and_are_found(visit: Visit, studio: Running) -> None:
     page = visit.go("/runs?tag=%E5%9F%BA%E7%BA%BF")
     assert page.locator("[data-row]").count() == 1
     assert BAIT in page.locator("[data-row]").inner_text()
+
+
+def test_a_finding_leads_to_its_record_and_its_tokens_have_colours(visit: Visit) -> None:
+    """The real process shows the tokens, and asks the model of a run for their losses."""
+    page = visit.go("/data/checks/mine")
+    page.get_by_role("link", name="replacement 1").click()
+    page.wait_for_url("**/data/version/mine?finding=mojibake.replacement*")
+    assert page.locator("#records [data-row]").count() == 1
+    page.locator("#records [data-row] th a").click()
+    page.get_by_role("heading", name="Findings").wait_for()
+    assert "r2" in page.locator("h1").inner_text()
+    page.get_by_label("Tokens of").select_option("runs/steady")
+    page.locator(".token.w4").first.wait_for()
+    page.get_by_label("Coloured by").select_option("loss")
+    page.get_by_text("The hardest trained tokens").wait_for()
+    assert "colour=loss" in page.url
+    trained = page.locator(".tokens .token:not(.free):not(.l)").all_inner_texts()
+    assert BAIT in "".join(trained)
+    colours = page.locator(".tokens .token").evaluate_all(
+        "all => new Set(all.map(one => getComputedStyle(one).backgroundColor)).size"
+    )
+    assert colours >= 3
+    assert visit.accessibility() == []
 
 
 def fill(page: Any, **values: str) -> None:

@@ -17,10 +17,12 @@ SWEEP_EPILOG = """\b
 Examples:
   danlu sweep sft-lora data.train=my.jsonl training.learning_rate=1e-4,3e-4,1e-3
   danlu sweep my.yaml tuning.lora_rank=8,32 training.epochs=1,3 --minutes 60 -o sweeps/rank
+  danlu sweep my.yaml training.learning_rate=1e-5..1e-3 tuning.lora_rank=4..64 --optuna 12
 
 Every combination is trained, one after another, and compared by its lowest loss on what was held
 out. A sweep that was stopped goes on where it was; a run that is finished is not trained again.
-The folder gets sweep.html, sweep.json and best.yaml, the recipe of the best setting.
+The folder gets sweep.html, sweep.json and best.yaml, the recipe of the best setting. With --optuna
+the settings are chosen one after another, from ranges too (pip install 'danlu[optuna]').
 """
 SCALING_EPILOG = """\b
 Examples:
@@ -50,14 +52,29 @@ def sweep(
         Path, typer.Option("--output", "-o", help="Folder of the sweep.", metavar="DIR")
     ] = Path("sweeps/sweep"),
     minutes: Minutes = None,
+    optuna: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Let Optuna choose so many trials, also from ranges.", metavar="N"
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Train a recipe with each of several settings."""
+    """Train a recipe with each of several settings, or with those that Optuna chooses."""
     from danlu.diagnosis.sweep.grid import grid
     from danlu.diagnosis.sweep.trials import run_trials
     from danlu.diagnosis.sweep.written import write_sweep
 
-    ran = run_trials(grid(recipe, settings, output), minutes=minutes, told=note)
+    shared = output / "prepared"
+    if optuna is None:
+        trials = grid(recipe, settings, output)
+        ran = run_trials(trials, minutes=minutes, told=note, shared=shared)
+    else:
+        from danlu.diagnosis.sweep.chosen import run_chosen
+
+        ran = run_chosen(
+            recipe, settings, output, optuna, minutes=minutes, told=note, shared=shared
+        )
     if not ran.scores:
         note("no run was begun within --minutes")
         return 1

@@ -11,6 +11,7 @@ from danlu.config.load import (
     make_recipe,
     recipe_summary,
     recipe_text,
+    resolved_recipe,
     save_recipe,
     shipped_recipes,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "make_recipe",
     "recipe_summary",
     "recipe_text",
+    "resolved_recipe",
     "save_recipe",
     "shipped_recipes",
 ]

@@ -6,6 +6,7 @@ its file and line and, for a misspelt setting, the nearest valid name.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +15,7 @@ from glob import has_magic, iglob
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from danlu.config.problems import problems
 from danlu.config.recipe import DataSection, Recipe, Section
@@ -117,6 +118,57 @@ def make_recipe(
         return Recipe.model_validate(tree)
     except ValidationError as error:
         raise RecipeError("\n".join(problems(error, Recipe, places, name))) from error
+
+
+def resolved_recipe(tree: Mapping[str, Any]) -> Recipe:
+    """Read a recipe back from a run's ``resolved.json``, which names every setting there is.
+
+    Some settings are refused where they do nothing, so those that are as by default are taken as
+    not given.
+
+    Raises:
+        RecipeError: If it was written by a version that had other settings.
+
+    Example:
+        >>> recipe = Recipe(name="mine", tuning={"method": "full"})
+        >>> resolved_recipe(recipe.model_dump(mode="json")) == recipe
+        True
+    """
+    return make_recipe(given_settings(tree), name="resolved.json")
+
+
+def given_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a resolved recipe without what is as by default, as a person would write it.
+
+    Some settings are refused where they do nothing, and a resolved recipe names them all.
+
+    Example:
+        >>> given_settings({"name": "a", "training": {"epochs": 2.0, "max_steps": None}})
+        {'name': 'a', 'training': {'epochs': 2.0}}
+    """
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        known = Recipe.model_fields.get(name)
+        make = known.default_factory if known else None
+        default = make() if make else known and known.default  # type: ignore[call-arg]
+        if isinstance(default, BaseModel) and isinstance(value, Mapping):
+            usual = json.loads(default.model_dump_json())
+            if own := _other(value, usual):
+                found[name] = own
+        else:
+            found[name] = value
+    return found
+
+
+def _other(tree: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        if name in usual and value == usual[name]:
+            continue
+        if isinstance(value, Mapping) and isinstance(usual.get(name), Mapping):
+            value = _other(value, usual[name])
+        found[name] = value
+    return found
 
 
 def find_recipe(recipe: str | Path) -> Path:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
-from danlu.config import make_recipe
+from danlu.config import resolved_recipe
 from danlu.config.data_sections import DataSource
 from danlu.config.recipe import WITH_TEACHER, Recipe
 from danlu.diagnosis.asking import Ask, Budget, Local, Progress
@@ -99,9 +96,8 @@ class Subject:
         Raises:
             RunError: If it was written by a version that had other settings.
         """
-        tree = given_settings(self.resolved.recipe)
         try:
-            return make_recipe(tree)
+            return resolved_recipe(self.resolved.recipe)
         except RecipeError as error:
             raise RunError(
                 f"the run's settings cannot be read by this version of Danlu: {error}",
@@ -388,40 +384,6 @@ def held_out_records(
             f"{', '.join(sorted(task_types))}; the records are of {', '.join(sorted(seen))}.",
             where=", ".join(paths),
         )
-    return found
-
-
-def given_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a resolved recipe without what is as by default, as a person would write it.
-
-    Some settings are refused where they do nothing, and a resolved recipe names them all.
-
-    Example:
-        >>> given_settings({"name": "a", "training": {"epochs": 2.0, "max_steps": None}})
-        {'name': 'a', 'training': {'epochs': 2.0}}
-    """
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        known = Recipe.model_fields.get(name)
-        make = known.default_factory if known else None
-        default = make() if make else known and known.default  # type: ignore[call-arg]
-        if isinstance(default, BaseModel) and isinstance(value, Mapping):
-            usual = json.loads(default.model_dump_json())
-            if own := _other(value, usual):
-                found[name] = own
-        else:
-            found[name] = value
-    return found
-
-
-def _other(tree: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        if name in usual and value == usual[name]:
-            continue
-        if isinstance(value, Mapping) and isinstance(usual.get(name), Mapping):
-            value = _other(value, usual[name])
-        found[name] = value
     return found
 
 

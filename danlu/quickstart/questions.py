@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
-from danlu.errors import RecordError
-from danlu.quickstart.scoring import is_right
-from danlu.records import Record, Source, read_records
+from danlu.evaluation.scorers.phrases import is_right
+from danlu.evaluation.suites import load_suite
 
 DATA = Path(__file__).parent / "data"
 TRAINING_DATA = DATA / "train.jsonl"
@@ -50,8 +49,15 @@ def held_out(subject: Subject) -> list[Question]:
         >>> len(held_out("identity")), len(held_out("general"))
         (20, 20)
     """
-    source = Source(str(DATA / f"held_out_{subject}.jsonl"), format="danlu")
-    return [_question(record) for record in read_records([source])]
+    found = []
+    for item in load_suite("quickstart").items:
+        if item.task_type.partition("/")[0] == subject:
+            reference = cast("dict[str, list[str]]", item.reference)
+            rejected = reference.get("rejected", ())
+            prompt = str(item.messages[0]["content"])
+            accepted = tuple(reference["accepted"])
+            found.append(Question(prompt, item.task_type, accepted, tuple(rejected)))
+    return found
 
 
 def count_right(questions: Sequence[Question], answers: Sequence[str]) -> int:
@@ -67,20 +73,3 @@ def count_right(questions: Sequence[Question], answers: Sequence[str]) -> int:
     return sum(
         question.is_answered_by(answer) for question, answer in zip(questions, answers, strict=True)
     )
-
-
-def _question(record: Record) -> Question:
-    """Turn a record with ``accepted`` and ``rejected`` phrases into a question.
-
-    Raises:
-        RecordError: If it accepts nothing, or does not end with a question.
-    """
-    last = record.messages[-1]
-    accepted = tuple(record.meta.get("accepted", ()))
-    if last.role != "user" or not last.content or not accepted:
-        raise RecordError(
-            "a held-out question ends with a user message and has accepted phrases.",
-            where=f"{record.source}, record {record.id}",
-        )
-    rejected = tuple(record.meta.get("rejected", ()))
-    return Question(last.content, record.task_type, accepted, rejected)

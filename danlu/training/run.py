@@ -78,6 +78,7 @@ def train(
     progress: bool = True,
     recipe_text: str | None = None,
     observer: Observer | None = None,
+    shared: Path | None = None,
 ) -> Run:
     """Train as the recipe says and write the run directory.
 
@@ -88,6 +89,8 @@ def train(
         progress: Show a bar and notes on stderr.
         recipe_text: The recipe as it was written, to be kept; made from ``recipe`` if missing.
         observer: Makes whoever is to see each row of metrics, and may say something of it.
+        shared: A folder in which records that were read and tokenised once are found by other runs
+            of the same data, as those of a sweep.
 
     Returns:
         The run; its summary is None if it was interrupted (Ctrl-C, SIGTERM) at a step's end.
@@ -116,7 +119,7 @@ def train(
             run.write_recipe(recipe_text or as_text(recipe))
         accelerator.wait_for_everyone()
         run = run if accelerator.is_main_process else RunDirectory(path)
-        return _train(recipe, accelerator, run, notes, observer)
+        return _train(recipe, accelerator, run, notes, observer, shared)
 
 
 def _never_began(path: Path) -> bool:
@@ -132,9 +135,10 @@ def _train(
     run: RunDirectory,
     notes: Notes,
     observer: Observer | None,
+    shared: Path | None,
 ) -> Run:
     """Do the work between the opening and the closing of the run directory."""
-    ready = set_up(recipe, accelerator, run, notes)
+    ready = set_up(recipe, accelerator, run, notes, shared)
     samples = _samples_before(ready)
     loop = _loop(ready)
     if accelerator.is_main_process:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,7 +32,7 @@ from danlu.objectives import Nll, Objective, build_objective
 from danlu.objectives.imitation import Imitation
 from danlu.runs import RunDirectory
 from danlu.sequences.template import ChatTemplate
-from danlu.training.data import TrainingData, load_data, make_data
+from danlu.training.data import TrainingData, load_data, make_data, run_fingerprint
 from danlu.training.devices import describe_devices, loading_device, prepare
 from danlu.training.labelled import (
     chat_template,
@@ -48,6 +49,7 @@ from danlu.training.practice import Practice, prepare_practice
 from danlu.training.references import StepSource, step_source
 from danlu.training.samples import Question, answer, questions
 from danlu.training.scoring import Packing, ScoringModel
+from danlu.training.shared_data import data_key, share, take_shared
 from danlu.training.taught import taught
 from danlu.training.together import context_group
 
@@ -130,8 +132,21 @@ class Setup:
             }
 
 
-def set_up(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: Notes) -> Setup:
+def set_up(
+    recipe: Recipe,
+    accelerator: Accelerator,
+    run: RunDirectory,
+    notes: Notes,
+    shared: Path | None = None,
+) -> Setup:
     """Read data and model, and hand both to the engine.
+
+    Args:
+        recipe: Every setting.
+        accelerator: Devices and processes.
+        run: Where prepared data go.
+        notes: Told what was read.
+        shared: Where prepared data are kept for other runs; None: nowhere.
 
     Raises:
         DanluError: For whatever the user can mend.
@@ -145,7 +160,7 @@ def set_up(recipe: Recipe, accelerator: Accelerator, run: RunDirectory, notes: N
     new_token_ids = add_tokens(tokenizer, recipe.model.new_tokens)
     template = chat_template(recipe, tokenizer)
     notes.say(*(template.notes if template else ()))
-    data = _data(recipe, accelerator, run, tokenizer, template, notes)
+    data = _data(recipe, accelerator, run, tokenizer, template, notes, shared)
     objective = fitted(build_objective(recipe.objective), data.train)
     if isinstance(objective, Nll):
         objective = watching(objective, template, new_token_ids)
@@ -222,10 +237,14 @@ def _data(
     tokenizer: PreTrainedTokenizerBase,
     template: ChatTemplate | None,
     notes: Notes,
+    shared: Path | None,
 ) -> TrainingData:
     """Load this run's prepared data, or make it in the main process."""
     directory = run.path / "prepared"
     if accelerator.is_main_process:
+        place = None if shared is None else shared / data_key(recipe, tokenizer, template)
+        if place is not None:
+            take_shared(place, run, run_fingerprint(recipe, tokenizer, template))
         data = load_data(recipe, tokenizer, template, directory)
         if data is None:
             with notes.counting("reading records") as count:
@@ -237,6 +256,8 @@ def _data(
                     rejected=run.rejected_path,
                     progress=count,
                 )
+            if place is not None:
+                share(place, run)
         notes.say(*describe(data), *mix_lines(recipe, data.train))
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:

@@ -12,6 +12,7 @@ from danlu.config import (
     make_recipe,
     recipe_summary,
     recipe_text,
+    resolved_recipe,
     save_recipe,
     shipped_recipes,
 )
@@ -232,6 +233,14 @@ def test_only_what_was_given_is_saved_and_it_loads_again(tmp_path: Path) -> None
     assert load_recipe(path).model_fields_set == recipe.model_fields_set
     assert "lora" not in recipe_text(recipe)
     assert [entry.name for entry in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_recipe_is_read_back_from_all_its_settings(name: str) -> None:
+    recipe = load_recipe(name, ["runs_dir=elsewhere", "sequences.max_length=77"])
+    assert resolved_recipe(recipe.model_dump(mode="json")) == recipe
+    with pytest.raises(RecipeError, match=r"resolved\.json"):
+        resolved_recipe(recipe.model_dump(mode="json") | {"gone": 1})
 
 
 def test_evaluation_data_on_the_command_line_replace_the_recipes_share() -> None:

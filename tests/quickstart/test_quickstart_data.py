@@ -9,16 +9,14 @@ from itertools import combinations
 import pytest
 
 from danlu.config import load_recipe
-from danlu.errors import RecordError
 from danlu.quickstart.questions import (
     DATA,
     TRAINING_DATA,
     Question,
-    _question,
     count_right,
     held_out,
 )
-from danlu.records import Message, Record, Source, read_records
+from danlu.records import Record, Source, read_records
 
 NEAR_COPY = 0.75
 """Likeness by letters above which two questions would be the same one, reworded a little."""
@@ -107,17 +105,6 @@ def test_counting_wants_an_answer_to_every_question() -> None:
     assert count_right([question, question], ["Four.", "Five."]) == 1
     with pytest.raises(ValueError, match="zip"):
         count_right([question], [])
-
-
-@pytest.mark.parametrize(
-    ("role", "meta"), [("assistant", {"accepted": ["4"]}), ("user", {}), ("user", {"accepted": []})]
-)
-def test_a_question_that_cannot_be_checked_is_an_error(
-    role: str, meta: dict[str, list[str]]
-) -> None:
-    record = Record("q1", "general/arithmetic", (Message(role, "2 + 2?"),), source="q", meta=meta)
-    with pytest.raises(RecordError, match="record q1"):
-        _question(record)
 
 
 def test_the_files_end_with_a_line_end() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -13,6 +14,8 @@ from danlu.errors import RecipeError
 
 MOST_TRIALS = 64
 """More are more likely a slip than a plan."""
+RANGE = re.compile(r"([+-]?[\d.]+?(?:[eE][+-]?\d+)?)\.\.([+-]?[\d.]+(?:[eE][+-]?\d+)?)")
+"""``1e-5..1e-3``: any value between the two, for a sweep that chooses by itself."""
 _OPEN, _CLOSE = "[{(", "]})"
 
 
@@ -76,17 +79,36 @@ def grid(
             f"{sizes} are {count} runs, and {MOST_TRIALS} is the limit: try fewer values.",
             where="command line",
         )
-    varied = [key for key, values in axes.items() if len(values) > 1]
+    varied = [key for key, values in axes.items() if len(values) > 1 or RANGE.fullmatch(values[0])]
     if not varied:
         raise RecipeError(
             "nothing varies: give a setting several values, as in training.epochs=1,3.",
             where="command line",
         )
-    trials = []
-    for values in product(*axes.values()):
-        chosen = dict(zip(axes, values, strict=True))
-        label = {key: chosen[key] for key in varied}
-        settings = [*fixed, *(f"{key}={value}" for key, value in chosen.items())]
-        settings += [f"name={trial_name(label)}", f"runs_dir={folder / 'runs'}"]
-        trials.append(Trial(label, load_recipe(recipe, settings)))
-    return trials
+    for key in varied:
+        if any(RANGE.fullmatch(value) for value in axes[key]):
+            raise RecipeError(
+                f"{key} is a range, and a grid needs values: list them, or let Optuna choose from "
+                "the range with --optuna 20.",
+                where="command line",
+            )
+    chosen = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
+    return [trial_of(recipe, one, varied, folder, fixed) for one in chosen]
+
+
+def trial_of(
+    recipe: str | Path,
+    chosen: Mapping[str, str],
+    varied: Collection[str],
+    folder: Path,
+    fixed: Sequence[str] = (),
+) -> Trial:
+    """Make a trial of chosen values, called after those that vary.
+
+    Raises:
+        RecipeError: If a setting or value is wrong.
+    """
+    label = {key: chosen[key] for key in varied}
+    settings = [*fixed, *(f"{key}={value}" for key, value in chosen.items())]
+    settings += [f"name={trial_name(label)}", f"runs_dir={folder / 'runs'}"]
+    return Trial(label, load_recipe(recipe, settings))

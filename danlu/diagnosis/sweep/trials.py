@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +60,33 @@ class Score:
 
 
 @dataclass
+class Pace:
+    """Says whether there is time for one more trial, by how long those before it took.
+
+    Attributes:
+        minutes: No trial is begun that would probably end later than this; None: no limit.
+    """
+
+    minutes: float | None = None
+    _began: float = field(default_factory=time.monotonic, init=False)
+    _spent: list[float] = field(default_factory=list, init=False)
+
+    def allows_another(self) -> bool:
+        """Whether one more would probably end in time."""
+        if self.minutes is None:
+            return True
+        usual = sum(self._spent) / len(self._spent) if self._spent else 0.0
+        return time.monotonic() - self._began + usual <= self.minutes * 60
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Remember how long a trial took."""
+        start = time.monotonic()
+        yield
+        self._spent.append(time.monotonic() - start)
+
+
+@dataclass
 class Ran:
     """What was trained.
 
@@ -82,6 +110,7 @@ def run_trials(
     minutes: float | None = None,
     told: Told = lambda text: None,
     progress: bool = True,
+    shared: Path | None = None,
 ) -> Ran:
     """Train what is not trained yet.
 
@@ -93,10 +122,29 @@ def run_trials(
         minutes: No trial is begun that would probably end later than this; None: all are trained.
         told: Hears what is being done.
         progress: Show the bar of each training.
+        shared: Where prepared data are kept for all trials of the same records; None: nowhere.
 
     Raises:
         RecipeError: If a trial holds nothing out, so that nothing could be compared.
         DanluError: If a training fails.
+    """
+    must_hold_out(trials)
+    ran, pace = Ran(), Pace(minutes)
+    for number, trial in enumerate(trials):
+        place = f"{number + 1} of {len(trials)}"
+        score = run_trial(trial, pace, place, told=told, progress=progress, shared=shared)
+        if score is None:
+            ran.left.append(trial)
+        else:
+            ran.scores.append(score)
+    return ran
+
+
+def must_hold_out(trials: Sequence[Trial]) -> None:
+    """Refuse trials that could not be compared.
+
+    Raises:
+        RecipeError: If one holds nothing out.
     """
     for trial in trials:
         if not (trial.recipe.data.eval or trial.recipe.data.eval_share):
@@ -105,21 +153,35 @@ def run_trials(
                 "or name data.eval.",
                 where="data",
             )
-    ran, began, spent = Ran(), time.monotonic(), list[float]()
-    for number, trial in enumerate(trials):
-        known = is_done(trial)
-        usual = sum(spent) / len(spent) if spent else 0.0
-        if not known and minutes is not None and time.monotonic() - began + usual > minutes * 60:
-            ran.left.append(trial)
-            continue
-        told(f"{number + 1} of {len(trials)}: {trial.recipe.name}{', known' if known else ''}")
-        if not known:
-            start = time.monotonic()
-            if train_trial(trial, progress=progress) is None:
-                raise KeyboardInterrupt
-            spent.append(time.monotonic() - start)
-        ran.scores.append(score_of(trial))
-    return ran
+
+
+def run_trial(
+    trial: Trial,
+    pace: Pace,
+    place: str,
+    *,
+    told: Told = lambda text: None,
+    progress: bool = True,
+    shared: Path | None = None,
+) -> Score | None:
+    """Train a trial, unless it is known; None if there is no time for it.
+
+    Args:
+        trial: The trial.
+        pace: Whether there is time.
+        place: Which of how many it is, in words.
+        told: Hears what is being done.
+        progress: Show the bar.
+        shared: As for ``run_trials``.
+    """
+    known = is_done(trial)
+    if not known and not pace.allows_another():
+        return None
+    told(f"{place}: {trial.recipe.name}{', known' if known else ''}")
+    if not known:
+        with pace.timed():
+            train_trial(trial, progress=progress, shared=shared)
+    return score_of(trial)
 
 
 def is_done(trial: Trial) -> bool:
@@ -128,14 +190,31 @@ def is_done(trial: Trial) -> bool:
     return run.is_run() and run.state() == "finished" and _is_same(run, trial)
 
 
-def train_trial(trial: Trial, *, progress: bool = True) -> Path | None:
-    """Train, or go on; None if it was stopped."""
+def train_trial(trial: Trial, *, progress: bool = True, shared: Path | None = None) -> None:
+    """Train, or go on where it was.
+
+    Args:
+        trial: The trial.
+        progress: Show the bar.
+        shared: Where prepared data are kept for all trials of the same records.
+
+    Raises:
+        KeyboardInterrupt: If it was asked to stop; it can go on.
+        DanluError: If the training fails.
+    """
     run = RunDirectory(trial.run)
     there = run.is_run()
     goes_on = there and run.state() in ("interrupted", "failed") and _is_same(run, trial)
     goes_on = goes_on and any(run.checkpoints_path.glob("*"))
-    made = train(trial.recipe, resume=goes_on, overwrite=there and not goes_on, progress=progress)
-    return None if made.summary is None else made.path
+    made = train(
+        trial.recipe,
+        resume=goes_on,
+        overwrite=there and not goes_on,
+        progress=progress,
+        shared=shared,
+    )
+    if made.summary is None:
+        raise KeyboardInterrupt
 
 
 def score_of(trial: Trial) -> Score:

@@ -20,6 +20,7 @@ from danlu.evaluation.scorers.json_schema import JsonSchema
 from danlu.evaluation.scorers.length import Length
 from danlu.evaluation.scorers.numeric import Numeric
 from danlu.evaluation.scorers.overlap import Bleu, Chrf
+from danlu.evaluation.scorers.phrases import Phrases
 from danlu.evaluation.scorers.rouge import Rouge
 from danlu.evaluation.scorers.score import Score, Scorer, TaskScorer
 from danlu.evaluation.scorers.slots import Slots
@@ -34,6 +35,7 @@ SCORERS: Mapping[str, type[Scorer]] = {
     "json_equal": JsonEqual,
     "json_schema": JsonSchema,
     "constraints": Constraints,
+    "phrases": Phrases,
     "unit_tests": UnitTests,
     "bleu": Bleu,
     "chrf": Chrf,

@@ -2,7 +2,8 @@
 
 import pytest
 
-from danlu.quickstart.scoring import clauses, is_right, numbers_as_digits, says
+from danlu.errors import EvaluationError
+from danlu.evaluation.scorers.phrases import Phrases, clauses, is_right, numbers_as_digits, says
 
 NAME, OLD = ["Danlu"], ["SmolLM", "SmolLM2", "Hugging Face"]
 
@@ -125,3 +126,20 @@ def test_mistakes_in_the_data_are_told() -> None:
         says(clauses("red, blue"), "red, blue")
     with pytest.raises(ValueError, match="without punctuation"):
         says(clauses("x"), "?!")
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "Danlu",
+        {},
+        {"accepted": []},
+        {"accepted": "Danlu"},
+        {"accepted": ["a, b"]},
+        {"accepted": ["a"], "rejected": ["?"]},
+        {"accepted": ["a"], "refused": ["b"]},
+    ],
+)
+def test_a_reference_that_nothing_can_be_held_against(reference: object) -> None:
+    with pytest.raises(EvaluationError):
+        Phrases().score("a", reference)

@@ -9,7 +9,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from danlu.errors import EvaluationError
+from danlu.evaluation.scorers.score import Score
 
 DENIALS = frozenset({"not", "never", "nor", "neither", "without", "instead", "than"})
 """Words that deny what follows them within ``DENIAL_REACH`` words of the same clause."""
@@ -36,6 +41,46 @@ _CLAUSE_END = re.compile(
     r"[!?;:\n—()]|[.,](?!\d)|(?<!\d)[.,]|\b(?:but|because|since|so|although|though|while)\b"
 )
 _WORD = re.compile(r"(?<![^\W_])-\d+(?:\.\d+)?|\d+\.\d+|[^\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Phrases:
+    """1 if the answer says an accepted phrase and no rejected one, else 0.
+
+    The reference is a mapping: ``accepted``, phrases of which one is enough, and ``rejected``,
+    phrases of which none may be said. What the answer denies is not said. For English.
+
+    Example:
+        >>> name = {"accepted": ["Danlu"], "rejected": ["SmolLM"]}
+        >>> [Phrases().score(text, name).value for text in ("I'm Danlu, not SmolLM.", "SmolLM!")]
+        [1.0, 0.0]
+    """
+
+    def score(self, answer: str, reference: Any) -> Score:
+        """Score one answer.
+
+        Raises:
+            EvaluationError: If the reference accepts nothing, has another key, or a phrase without
+                words or cut by punctuation.
+        """
+        given = reference if isinstance(reference, Mapping) else {}
+        accepted, rejected = given.get("accepted"), given.get("rejected", [])
+        if given.keys() - {"accepted", "rejected"} or not (_texts(accepted) and _texts(rejected)):
+            raise EvaluationError(
+                f"the reference is {reference!r}; it must have accepted, a list of phrases, and "
+                "may have rejected, another."
+            )
+        try:
+            right = is_right(answer, accepted, rejected)
+            # Also where an accepted phrase settles it: a phrase that cannot be is a slip.
+            [says([], phrase) for phrase in (*accepted, *rejected)]
+        except ValueError as error:
+            raise EvaluationError(f"{error}.") from error
+        return Score(float(right))
+
+
+def _texts(given: Any) -> bool:
+    return isinstance(given, list | tuple) and all(isinstance(one, str) for one in given)
 
 
 def is_right(answer: str, accepted: Sequence[str], rejected: Sequence[str] = ()) -> bool:

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from danlu.errors import EvaluationError
 from danlu.evaluation.scorers.score import Score
@@ -79,7 +79,7 @@ class Phrases:
         return Score(float(right))
 
 
-def _texts(given: Any) -> bool:
+def _texts(given: Any) -> TypeGuard[Sequence[str]]:
     return isinstance(given, list | tuple) and all(isinstance(one, str) for one in given)
 
 

@@ -55,7 +55,7 @@ class Wish:
     margin: float = 0.03
     runs: int = 8
     suites: tuple[str, ...] = ()
-    questions: int = 8
+    questions: int = 24
     low: float | None = None
     high: float | None = None
     records: int | None = None

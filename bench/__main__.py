@@ -20,11 +20,13 @@ from bench.cases import (
     SERVING,
     STATISTICS,
     STREAM,
+    STUDIO,
     PeerSetting,
 )
 
 NAMES = (
     *(PREPARE, NOVELTY, NEAR, CHECK, STREAM, STATISTICS, ANSWERING, OPTIONS, SERVING, GATEWAY),
+    STUDIO,
     *(case.name for case in CASES),
 )
 
@@ -54,6 +56,7 @@ def main(arguments: Sequence[str]) -> None:
         gateway,
         preparing,
         serving,
+        studio,
         training,
         workshop,
     )
@@ -81,6 +84,11 @@ def main(arguments: Sequence[str]) -> None:
         results.append(serving.measure_serving(say))
     if GATEWAY in chosen:
         results.append(gateway.measure_gateway(say))
+    if STUDIO in chosen:
+        if reason := studio.missing():
+            say(f"{STUDIO}: {reason}")
+        else:
+            results.append(studio.measure_studio(say))
     for case in CASES:
         if case.name not in chosen:
             continue

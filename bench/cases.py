@@ -182,6 +182,8 @@ NOVELTY, NOVELTY_RECORDS, NOVELTY_SECONDS = "novelty", 50_000, 10.0
 """CPU seconds that the novelty filter takes for so many short instructions, at most."""
 NEAR, NEAR_RECORDS, NEAR_SECONDS = "near-duplicates", 100_000, 5.0
 """Likewise."""
+STUDIO, STUDIO_SECONDS = "studio", 1.0
+STUDIO_RECORDS, STUDIO_RUNS, STUDIO_POINTS = 1_000_000, 10_000, 100_000
 STATISTICS, STATISTICS_ROWS, STATISTICS_SECONDS = "statistics", 100_000, 20.0
 """Seconds that a comparison of so many scored rows of each version takes, at most."""
 STATISTICS_TASK_TYPES, STATISTICS_RESAMPLES = 60, 10_000

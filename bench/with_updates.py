@@ -50,6 +50,7 @@ def train(job: Job, folder: Path) -> Outcome:
     fuse_layers(model)
     objective = GrpoPolicy.of()
     policy = PolicyModel(ScoringModel(model, objective, len(data.channels)), keep_reference=True)
+    policy.begin()
     packing = Packing(PACK_TOKENS_CPU, forest=job.attention != "rows")
     parameters = trainable_parameters(model)
     optimizer = build_optimizer(parameters, recipe.training)
@@ -61,7 +62,7 @@ def train(job: Job, folder: Path) -> Outcome:
     branches = [branch for step in steps for branch in step]
 
     began = time.perf_counter()
-    measured = policy.measure(branches, packing, accelerator)
+    measured = policy.measure(policy, branches, packing, accelerator)
     lengths_N = torch.from_numpy(answer_lengths(branches))
     rewards_N = torch.tensor([branch.verdict.score for branch in branches])
     records_N = torch.tensor([branch.record for branch in branches])

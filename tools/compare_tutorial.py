@@ -53,16 +53,17 @@ def labelled_tasks(folder: Path) -> list[Row]:
     return rows
 
 
-def damaged(rows: Sequence[dict[str, object]], task_type: str) -> list[dict[str, object]]:
-    """Give every record of a task type the next label, and leave the others alone."""
-    of_type = [row for row in rows if row["task_type"] == task_type]
-    labels = sorted({_answer(row) for row in of_type})
+def damaged(
+    rows: Sequence[dict[str, object]], task_type: str, wrong: str | None = None
+) -> list[dict[str, object]]:
+    """Give every record of a task type the next label, or all the same, and leave the others."""
+    labels = sorted({_answer(row) for row in rows if row["task_type"] == task_type})
     following = dict(zip(labels, labels[1:] + labels[:1], strict=True))
     found = []
     for row in rows:
         if row["task_type"] == task_type:
             *before, last = row["messages"]  # type: ignore[misc]
-            changed = {**last, "content": following[last["content"]]}
+            changed = {**last, "content": wrong or following[last["content"]]}
             row = {**row, "messages": [*before, changed]}
         found.append(row)
     return found
@@ -80,6 +81,7 @@ def tutorial(
     settings: Sequence[str] = SETTINGS,
     margin: float = 0.3,
     damage: str = DAMAGED,
+    wrong: str | None = None,
     max_new_tokens: int = 12,
 ) -> None:
     """Train twice, evaluate three models, and compare; everything lands in ``work``.
@@ -91,6 +93,7 @@ def tutorial(
         settings: Of the recipe.
         margin: Smallest difference that matters.
         damage: The task type whose labels are changed for the second run.
+        wrong: The label that all of them get; None: each the next one.
         max_new_tokens: Longest answer.
     """
     work.mkdir(parents=True, exist_ok=True)
@@ -107,7 +110,9 @@ def tutorial(
 
     danlu("data", "export", "tasks-train", "--output", "damaged.jsonl")
     records = [json.loads(line) for line in Path("damaged.jsonl").read_text("utf-8").splitlines()]
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in damaged(records, damage))
+    lines = "".join(
+        json.dumps(row, ensure_ascii=False) + "\n" for row in damaged(records, damage, wrong)
+    )
     Path("damaged.jsonl").write_text(lines, "utf-8")
     danlu("data", "import", "damaged.jsonl", "--name", "tasks-train")
     danlu("train", "sft-lora", "name=v2", "data.train=version:tasks-train", *settings)
@@ -130,66 +135,35 @@ def danlu(*arguments: str) -> None:
 
 
 def stand_in(per_type: int, seed: int = 0) -> list[Row]:
-    """Make short labelled tasks, where the real ones are not at hand."""
+    """Make short tasks that are learned in a few steps, where the real ones are not at hand."""
     rng = random.Random(seed)
+    things = THINGS.split()
     kinds = {
-        "words/kind": ("Animal or plant?", {"Animal": ANIMALS, "Plant": PLANTS}),
-        "words/mood": ("Good or bad?", {"Good": GOOD, "Bad": BAD}),
-        "words/place": ("City or river?", {"City": CITIES, "River": RIVERS}),
+        "shop/price": [(f"What does a {thing} cost?", "5") for thing in things],
+        "shop/colour": [
+            (f"A {colour} {thing}. What colour?", colour.capitalize())
+            for thing in things
+            for colour in ("red", "blue", "green")
+        ],
+        "shop/buyer": [
+            (f"{name} buys a {thing}. Who buys it?", name)
+            for thing in things
+            for name in ("Anna", "Paul", "Mary")
+        ],
     }
     rows = []
-    for task_type, (question, labels) in kinds.items():
-        pairs = [(word, label) for label, words in labels.items() for word in words.split()]
+    for task_type, pairs in kinds.items():
         rng.shuffle(pairs)
-        for word, label in pairs[:per_type]:
-            rows.append(
-                {"prompt": f"{word}. {question}", "completion": label, "task_type": task_type}
-            )
+        for prompt, answer in pairs[:per_type]:
+            rows.append({"prompt": prompt, "completion": answer, "task_type": task_type})
     return rows
 
 
-ANIMALS = (
-    "dog cat horse cow sheep goat lion tiger bear wolf fox rabbit mouse rat monkey elephant "
-    "giraffe zebra camel donkey pig deer moose whale dolphin shark salmon trout eagle hawk owl "
-    "crow sparrow robin parrot penguin duck goose swan chicken turkey snake lizard frog toad "
-    "turtle crocodile ant bee wasp spider beetle butterfly moth crab lobster otter beaver "
-    "squirrel hedgehog"
-)
-PLANTS = (
-    "oak pine birch maple willow elm ash cedar spruce fir poplar bamboo grass moss fern ivy rose "
-    "tulip lily daisy orchid sunflower violet lavender daffodil wheat rice barley oats rye corn "
-    "potato carrot onion garlic cabbage lettuce spinach tomato pepper pumpkin cucumber bean pea "
-    "apple pear plum cherry peach lemon orange grape banana strawberry raspberry olive cotton "
-    "tobacco mint basil parsley"
-)
-GOOD = (
-    "happy joyful kind lovely wonderful excellent perfect brilliant pleasant beautiful delicious "
-    "charming superb great fantastic delightful cheerful friendly generous honest brave gentle "
-    "graceful splendid magnificent marvellous amazing awesome helpful loyal peaceful fresh clean "
-    "healthy safe warm bright sweet elegant lucky proud calm wise clever fair noble sincere tasty "
-    "terrific glorious admirable valuable enjoyable comfortable reliable polite thoughtful "
-    "inspiring funny fine"
-)
-BAD = (
-    "sad angry cruel ugly awful terrible horrible dreadful nasty disgusting boring poor broken "
-    "dirty rotten evil mean rude selfish dishonest cowardly harsh clumsy miserable pathetic "
-    "painful unpleasant useless dangerous sick weak stupid foolish unfair guilty lazy greedy "
-    "bitter gloomy hateful hostile violent corrupt toxic faulty filthy annoying tragic worthless "
-    "wicked vile grim bleak fatal hopeless inferior jealous noisy offensive shabby"
-)
-CITIES = (
-    "London Paris Berlin Madrid Rome Vienna Moscow Tokyo Beijing Shanghai Delhi Mumbai Cairo "
-    "Lagos Nairobi Sydney Melbourne Toronto Chicago Boston Houston Denver Seattle Lima Bogota "
-    "Santiago Lisbon Dublin Oslo Stockholm Helsinki Warsaw Prague Budapest Athens Istanbul Ankara "
-    "Tehran Baghdad Karachi Lahore Dhaka Bangkok Hanoi Jakarta Manila Seoul Osaka Kyoto Munich "
-    "Hamburg Milan Naples Turin Lyon Marseille Barcelona Seville Zurich Geneva"
-)
-RIVERS = (
-    "Nile Amazon Danube Rhine Thames Seine Loire Rhone Elbe Oder Vistula Volga Dnieper Ganges "
-    "Indus Brahmaputra Mekong Yangtze Mississippi Missouri Hudson Colorado Columbia Yukon "
-    "Mackenzie Orinoco Parana Congo Niger Zambezi Limpopo Orange Murray Darling Tigris Euphrates "
-    "Jordan Tagus Ebro Tiber Po Arno Main Neckar Mosel Inn Sava Drava Tisza Prut Ural Lena "
-    "Yenisei Amur Irrawaddy Salween Godavari Krishna Severn Shannon"
+THINGS = (
+    "lamp chair table cup plate spoon knife fork bowl pan pot kettle clock mirror carpet curtain "
+    "pillow blanket towel basket bucket broom brush ladder hammer saw drill nail screw rope box "
+    "bag bottle jar candle vase picture book pen pencil ruler scarf hat coat shirt shoe glove ring "
+    "ball kite doll drum"
 )
 
 if __name__ == "__main__":
@@ -202,4 +176,4 @@ if __name__ == "__main__":
     if given.data:
         tutorial(labelled_tasks(given.data), given.work, settings=chosen)
     else:
-        tutorial(stand_in(80), given.work, settings=chosen, damage="words/kind")
+        tutorial(stand_in(80), given.work, settings=chosen, damage="shop/price", wrong="9")

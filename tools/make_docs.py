@@ -20,7 +20,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from danlu.cli.main import app, run
+from danlu.cli.main import command_tree, run
 from danlu.config import Recipe, Setting, describe
 from danlu.config.describe import describe_section
 from danlu.config.recipe import DataSource
@@ -125,14 +125,13 @@ def commands_page() -> str:
 
 def commands() -> list[list[str]]:
     """Return the words of every command, groups before what is in them."""
-    import typer.main
 
     def below(command: Any, words: list[str]) -> Iterator[list[str]]:
         yield words
         for name, inner in getattr(command, "commands", {}).items():
             yield from below(inner, [*words, name])
 
-    return list(below(typer.main.get_command(app), []))
+    return list(below(command_tree(), []))
 
 
 def _help(words: list[str]) -> str:

@@ -80,7 +80,8 @@ def export(
         typer.Option(metavar="TEXT", help="With --gguf: system message for Ollama's Modelfile."),
     ] = None,
     text: Annotated[
-        Path | None, typer.Option(help="Plain text for the perplexity; a page is shipped.")
+        Path | None,
+        typer.Option(help="Plain text for the perplexity; else that of the suite plain-text."),
     ] = None,
     suite: Annotated[
         str | None,

@@ -91,6 +91,10 @@ def serve(
         typer.Option(min=1, help="Answers computed at a time: 16; vllm's own number for vllm."),
     ] = None,
     concurrency: Annotated[int, typer.Option(help="Requests at a time; more get 429.")] = 256,
+    client_seconds: Annotated[
+        float,
+        typer.Option(help="Longest time for a client to send a request, or to read its answer."),
+    ] = 30,
     drain: Annotated[float, typer.Option(help="Seconds for open answers after SIGTERM.")] = 30,
     capture: Annotated[
         Path | None,
@@ -132,6 +136,7 @@ def serve(
         longest=LONGEST if longest is None else longest,
         seconds=seconds,
         concurrency=concurrency,
+        client_s=client_seconds,
         drain_s=drain,
         capture=capture,
         keep_days=keep_days,

@@ -6,6 +6,7 @@ and what another evaluation has asked of the same model is taken from the cache 
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -50,7 +51,7 @@ class Drawing:
 
     Attributes:
         sampling: Greedy, or with a temperature; its length is that of task types that say none.
-        seeds: One for each answer to a prompt.
+        seeds: One for each answer to a prompt; mixed with the item's id, see ``seed_of``.
 
     Raises:
         EvaluationError: If there is no seed, one twice, or several of greedy answers.
@@ -68,6 +69,19 @@ class Drawing:
                 "Give a temperature above 0.",
                 where="samples",
             )
+
+    def seed_of(self, item: str, sample: int) -> int:
+        """Return what one answer is drawn with; of greedy ones, which none draws, the seed itself.
+
+        Each item has numbers of its own. With one seed for all, a sample would draw every prompt's
+        first token by the same number: scores would rise and fall together, and an interval
+        that takes prompts as independent would be too narrow.
+        """
+        seed = self.seeds[sample]
+        if self.sampling.greedy:
+            return seed
+        digest = hashlib.blake2b(f"{seed}/{item}".encode(), digest_size=4).digest()
+        return int.from_bytes(digest) >> 1  # endpoints take 31 bits
 
 
 GREEDY = Drawing(Sampling(MAX_NEW_TOKENS, greedy=True))
@@ -245,7 +259,8 @@ def _ask_all(
         rows: list[tuple[Item, int]] = []
         questions: list[Question] = []
         for item in asked:
-            for sample, seed in enumerate(drawing.seeds if depth[item.id] == turn else ()):
+            for sample in range(len(drawing.seeds) if depth[item.id] == turn else 0):
+                seed = drawing.seed_of(item.id, sample)
                 messages = _conversation(item, sample, conversations, there)
                 if messages is None:
                     row = AnswerRow(

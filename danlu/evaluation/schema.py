@@ -116,7 +116,7 @@ class Evaluation(Row):
         model: Who was asked.
         sampling: How answers were drawn; the fields of ``generation.Sampling``.
         samples: Answers per prompt.
-        seeds: Of each sample.
+        seeds: Of each sample, before they are mixed with the item's id; answers have their own.
         task_types: How each is scored.
         versions: Of Danlu and its libraries.
         started_at: When it began.

@@ -44,6 +44,7 @@ class TransformersGenerator:
         template: The chat template; an answer ends at its stop tokens, or at those of the model's
             generation config.
         batch_rows: Answers computed at a time; None chooses by device.
+        device: Where the model will be when it answers; None: where it is.
     """
 
     def __init__(
@@ -53,11 +54,12 @@ class TransformersGenerator:
         template: ChatTemplate,
         *,
         batch_rows: int | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.template = template
-        kind = "cuda" if model.device.type == "cuda" else "cpu"
+        kind = "cuda" if (device or model.device).type == "cuda" else "cpu"
         self.batch_rows = batch_rows or BATCH_ROWS[kind]
         self.batch_tokens = BATCH_TOKENS[kind]
 

@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -48,6 +50,19 @@ class ContextGroup:
         """
         pieces = 2 * self.size
         return ContextShare(self, -(-tokens // pieces) * pieces)
+
+    def local(self, places: NDArray[np.int64], tokens: int) -> Tensor:
+        """Return int64: where tokens of a pack stand among this process's own; -1 for another's.
+
+        Args:
+            places: Of these tokens in the pack.
+            tokens: Of the pack.
+
+        Example:
+            >>> ContextGroup(None, size=2, rank=0).local(np.array([1, 3, 6]), 7).tolist()
+            [1, -1, 2]
+        """
+        return self.share(tokens).local[torch.from_numpy(places)]
 
 
 @dataclass(frozen=True)

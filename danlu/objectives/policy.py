@@ -361,13 +361,21 @@ class GrpoPolicy:
         lessons = predictions.lessons
         assert lessons is not None
         policy_S = predictions.logprobs()
-        # A pack has each answer's predictions together, and at least one.
-        lengths_N = torch.bincount(predictions.branch, minlength=len(predictions.answers.record))
-        first_N = lengths_N.cumsum(0) - lengths_N
+        # A pack has each answer's predictions together, and at least one; of a pack that several
+        # processes compute, one of them may have none of an answer's.
+        own_N = torch.bincount(predictions.branch, minlength=len(predictions.answers.record))
+        first_N, there_N = own_N.cumsum(0) - own_N, own_N > 0
         terms = self.grpo.terms(
-            policy_S, lessons.old_T, lessons.advantage_T[first_N], lengths_N, lessons.reference_T
+            policy_S,
+            lessons.old_T,
+            lessons.advantage_T[first_N[there_N]],
+            own_N[there_N],
+            lessons.reference_T,
         )
-        weight_S = self.grpo.token_weights(lengths_N).weight_T.to(policy_S.dtype)
+        length_N = predictions.answer_tokens().long()  # of whole answers
+        weight_T = self.grpo.token_weights(length_N).weight_T
+        weight_N = weight_T[length_N.cumsum(0) - length_N]
+        weight_S = torch.repeat_interleave(weight_N, own_N).to(policy_S.dtype)
 
         def total(values_S: Tensor) -> Tensor:
             return sum_by_channel(values_S.detach(), predictions.channel, predictions.channels)

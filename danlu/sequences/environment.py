@@ -22,6 +22,19 @@ import jinja2.sandbox
 import jinja2.utils
 
 from danlu.errors import TemplateError
+from danlu.sequences.bounds import (
+    GROWING_METHODS,
+    Bounding,
+    Clocked,
+    bounded_filters,
+    bounded_method,
+    held,
+    joined,
+    modulo,
+    multiplied,
+    power,
+    tick,
+)
 
 TEMPLATE_FAULTS = (
     jinja2.TemplateError,
@@ -54,7 +67,8 @@ class _Dict:
     """``dict(...)`` in a template, without the class and its attributes."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
-        return dict(*args, **kwargs)
+        made: dict[Any, Any] = held(dict(*args, **kwargs))
+        return made
 
     def fromkeys(self, *args: Any) -> dict[Any, Any]:
         return dict.fromkeys(*args)
@@ -69,13 +83,20 @@ class _Namespace(jinja2.utils.Namespace):
         super().__setitem__(name, value)
 
 
+_OPERATORS = {"*": multiplied, "**": power, "%": modulo}
+
+
 class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
-    """The sandbox, with a short way to what templates ask for all the time.
+    """The sandbox, with bounds (``bounds.py``) and a short way to what templates ask all the time.
 
     Fields of messages, values of loops, variables in namespaces and harmless string methods are
     handed over at once; everything else goes through the sandbox's checks. Those take longer than
     all the rest of rendering a conversation, and let these through in any case.
     """
+
+    context_class = Clocked
+    concat = staticmethod(joined)
+    intercepted_binops = frozenset(_OPERATORS)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         kind = type(obj)
@@ -94,6 +115,41 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
                 return value
         return super().getattr(obj, attribute)
 
+    def call(
+        self, context: jinja2.runtime.Context, called: Any, /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Call something, as long as the time lasts and if what it makes is not too large."""
+        tick(context)  # type: ignore[arg-type]  # it is ``context_class``
+        if getattr(called, "__name__", None) in GROWING_METHODS:
+            args = bounded_method(called, args, kwargs)
+        return super().call(context, called, *args, **kwargs)
+
+    def call_binop(
+        self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any
+    ) -> Any:
+        """Compute what could be large beyond measure."""
+        if operator == "%" and type(left) is int:
+            return left % right
+        return _OPERATORS[operator](left, right)
+
+    def call_filter(  # type: ignore[override]
+        self, name: str, value: Any, args: Any = None, kwargs: Any = None, context: Any = None
+    ) -> Any:
+        """Apply a filter to one of many items (``map``), as long as the time lasts."""
+        tick(context)
+        return super().call_filter(name, value, args, kwargs, context)
+
+    def call_test(  # type: ignore[override]
+        self, name: str, value: Any, args: Any = None, kwargs: Any = None, context: Any = None
+    ) -> Any:
+        """Apply a test to one of many items (``select``), as long as the time lasts."""
+        tick(context)
+        return super().call_test(name, value, args, kwargs, context)
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> jinja2.nodes.Template:
+        parsed: jinja2.nodes.Template = Bounding().visit(super()._parse(source, name, filename))
+        return parsed
+
 
 _MISSING = object()
 _DICT_ATTRIBUTES = frozenset(dir(dict))
@@ -103,7 +159,7 @@ _LOOP_VALUES = frozenset({"first", "last", "index", "index0", "revindex", "revin
 
 def _namespace(*args: Any, **kwargs: Any) -> _Namespace:
     space = _Namespace()
-    for name, value in dict(*args, **kwargs).items():
+    for name, value in held(dict(*args, **kwargs)).items():
         space[name] = value
     return space
 
@@ -135,6 +191,8 @@ def _environment() -> _Sandbox:
         trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, jinja2.ext.loopcontrols]
     )
     environment.filters["tojson"] = _to_json
+    bounded_filters(environment.filters)
+    del environment.globals["lipsum"]  # text at random, of any length
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now
     environment.globals["dict"] = _Dict()
@@ -160,6 +218,12 @@ def compile_template(source: str) -> jinja2.Template:
             f"The chat template is not valid Jinja: {fault.message}. Mend that line, or choose "
             "another template with model.template.",
             where=f"chat template, line {fault.lineno}",
+        ) from fault
+    except (RecursionError, SyntaxError, MemoryError) as fault:  # of Python, which it becomes
+        raise TemplateError(
+            f"The chat template is nested too deeply ({fault}). Choose another one with "
+            "model.template.",
+            where="chat template",
         ) from fault
     # A chain of dictionaries by default, which every rendering would copy key by key.
     compiled.globals = dict(compiled.globals)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,7 +131,8 @@ def _save(session: Session, file: str) -> str:
     try:
         if path.suffix == ".jsonl":
             with path.open("ab") as out:
-                out.write(b"".join(_record(seat.chat.messages) for seat in session.seats))
+                records = [conversation_record(seat.chat.messages) for seat in session.seats]
+                out.write(b"".join(map(encode_record, records)))
             return f"Added to {file}, as danlu data reads it."
         if path.suffix != ".md":
             raise DanluError("is neither .jsonl (records) nor .md (to be read).", where=file)
@@ -144,14 +145,15 @@ def _save(session: Session, file: str) -> str:
     return f"Written to {file}."
 
 
-def _record(messages: list[Message]) -> bytes:
+def conversation_record(
+    messages: Sequence[Message], task_type: str = TASK_TYPE, source: str = "danlu chat"
+) -> Record:
+    """Return a conversation as a record, named by its content."""
     from danlu.records.formats.format import Parts
     from danlu.records.ids import parts_id
 
     told = tuple(messages)
-    return encode_record(
-        Record(parts_id(Parts(told, (), ())), TASK_TYPE, told, source="danlu chat")
-    )
+    return Record(parts_id(Parts(told, (), ())), task_type, told, source=source)
 
 
 def _page(name: str, messages: list[Message]) -> str:

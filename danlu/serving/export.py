@@ -66,7 +66,7 @@ class Wishes:
         precision: Number format of weights; ``auto`` is that of the base as it is stored.
         quantise: ``int8`` or ``nf4``; None for neither.
         shard_size: Largest file of weights, such as ``2GB``; None leaves it to transformers.
-        text: Plain text for the perplexity; None for the shipped page.
+        text: Plain text for the perplexity; None for the suite ``plain-text``.
         evaluations: Of the run, for the model card.
         suite: Name of the suite that ``score`` asks.
         score: Scores what is written and what it was made of; None does not.

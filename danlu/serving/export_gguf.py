@@ -136,7 +136,7 @@ def export_gguf(
         folder: Where to write; must not exist, or be empty.
         formats: Of ``LIMITS``.
         system: System message for the Modelfile.
-        text: Plain text for the perplexity before and after; None for the shipped page.
+        text: Plain text for the perplexity before and after; None for the suite ``plain-text``.
         evaluations: Of the run, for the model card.
         suite: Name of the suite that ``score`` asks.
         score: Scores the model and every file's weights; None does not.

@@ -141,12 +141,15 @@ class Session:
 
     # What is kept ------------------------------------------------------------------------
 
-    def keep_in(self, folder: Path) -> None:
-        """Write answers and votes to a folder from now on.
+    def keep_in(self, folder: Path | None) -> None:
+        """Write answers and votes to a folder from now on; None writes nothing.
 
         Raises:
             DanluError: If it cannot be written.
         """
+        if folder is None:
+            self._capture = None
+            return
         from danlu.serving.server.capture import Capture
 
         try:
@@ -154,7 +157,15 @@ class Session:
         except OSError as error:
             raise DanluError(f"cannot be written: {error.strerror}.", where=str(folder)) from error
 
-    def vote(self, up: bool, *, text: str = "", corrected: str = "", seat: int = 0) -> None:
+    def vote(
+        self,
+        up: bool,
+        *,
+        text: str = "",
+        corrected: str = "",
+        seat: int = 0,
+        voter: str | None = None,
+    ) -> None:
         """Write down what the user says of the last answer.
 
         Args:
@@ -162,11 +173,13 @@ class Session:
             text: Why.
             corrected: What it should have been.
             seat: Whose answer.
+            voter: Who says so; None: whom the session was begun for.
 
         Raises:
             DanluError: If there is none, or nothing is kept.
         """
-        self.must_take_votes()
+        self.must_take_votes(seat)
+        voter = self._voter if voter is None else voter
         place = self.seats[seat]
         if not place.turn:
             self._write_turn(place)
@@ -174,14 +187,17 @@ class Session:
 
         try:
             request = FeedbackRequest(
-                id=place.turn, up=up, text=text, corrected=corrected, voter=self._voter[:128]
+                id=place.turn, up=up, text=text, corrected=corrected, voter=voter[:128]
             )
         except ValueError as error:
             raise DanluError("this is too long to be kept: say it shorter.") from error
         self._kept(lambda capture: capture.feedback(request))
 
-    def must_take_votes(self) -> None:
+    def must_take_votes(self, seat: int | None = None) -> None:
         """Check that there is an answer to vote on, and a folder for votes.
+
+        Args:
+            seat: Whose answer; None: everybody's.
 
         Raises:
             DanluError: If not.
@@ -191,7 +207,7 @@ class Session:
                 "votes are written to a folder, for `danlu flywheel`, and none is named: "
                 "/capture FOLDER names one, or --capture FOLDER at the start."
             )
-        self._last()
+        self._last(seat)
 
     def _write_turn(self, seat: Seat) -> None:
         seat.turn = f"chat-{_new_id()}"
@@ -214,9 +230,10 @@ class Session:
             where = str(self._capture.folder)
             raise DanluError(f"cannot be written: {error.strerror}.", where=where) from error
 
-    def _last(self) -> None:
+    def _last(self, seat: int | None = None) -> None:
         """Check that there is an answer."""
-        if not all(_is_answered(seat.chat) for seat in self.seats):
+        seats = self.seats if seat is None else [self.seats[seat]]
+        if not all(_is_answered(one.chat) for one in seats):
             raise DanluError("there is no answer yet.")
 
 

@@ -155,6 +155,11 @@ def _free_name(wanted: Wanted, among: Sequence[str]) -> Wanted:
 
 
 def _speaker(served: Served) -> Speaker:
+    if served.encodes:
+        served.engine.close()
+        raise ModelError(
+            "is an encoder, and answers nothing: `danlu classify` asks it.", where=served.name
+        )
     return Speaker(
         served.name,
         EngineGenerator(served),

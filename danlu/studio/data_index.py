@@ -93,7 +93,7 @@ def progress(base: Path, version: Version, kind: Kind) -> int:
         return 0
 
 
-class _Codes(dict[Any, int]):
+class Codes(dict[Any, int]):
     """Numbers for values, in the order in which they are first met."""
 
     def __missing__(self, value: Any) -> int:
@@ -102,7 +102,7 @@ class _Codes(dict[Any, int]):
 
 
 def _build_records(folder: Path, version: Version) -> None:
-    types, tags = _Codes(), _Codes()
+    types, tags = Codes(), Codes()
     columns: dict[str, array[Any]] = {
         "offset": array("q", [0]),
         "folded": array("q", [0]),
@@ -154,7 +154,7 @@ def _with_ends(version: Version) -> Iterator[tuple[Record, int]]:
 
 
 def _build_ledger(folder: Path, version: Version) -> None:
-    fates, rules, types = _Codes(), _Codes(), _Codes()
+    fates, rules, types = Codes(), Codes(), Codes()
     columns: dict[str, array[Any]] = {
         "offset": array("q", [0]),
         "fate": array("i"),
@@ -241,6 +241,7 @@ class RecordIndex(_Index):
         least: int | None = None,
         most: int | None = None,
         sort: str = "",
+        among: tuple[str, NDArray[np.uint64]] | None = None,
     ) -> NDArray[np.int64]:
         """Return the positions of the records that fit, as ``danlu data show`` chooses them.
 
@@ -251,6 +252,7 @@ class RecordIndex(_Index):
             least: Characters at least.
             most: Characters at most.
             sort: Empty is the file's order; ``long`` and ``short`` are by characters.
+            among: What stands for some records, and their hashed ids; None: all.
         """
         from fnmatch import fnmatchcase
 
@@ -266,11 +268,14 @@ class RecordIndex(_Index):
                 fits &= self.column("characters") >= least
             if most is not None:
                 fits &= self.column("characters") <= most
+            if among is not None:
+                fits &= np.isin(self.column("id"), among[1])
             if sought := fold(text):
                 fits &= self._containing(sought)
             return fits
 
-        found = self._positions((text, task_type, tag, least, most), mask)
+        which = None if among is None else among[0]
+        found = self._positions((text, task_type, tag, least, most, which), mask)
         if sort in ("long", "short"):
             sizes = self.column("characters")[found]
             found = found[np.argsort(-sizes if sort == "long" else sizes, kind="stable")]

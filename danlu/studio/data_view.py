@@ -13,13 +13,12 @@ import numpy as np
 
 from danlu.records import Record
 from danlu.studio.data_index import RecordIndex
-from danlu.studio.datasets import Difference
+from danlu.studio.datasets import BY_HAND, Counted, Difference
 from danlu.workshop.store.store import Store
 from danlu.workshop.store.version import Version
 
 EXCERPT = 140
-BY_HAND = ("drop", "tag", "retype", "revise")
-"""Operations that an undo takes back."""
+TOKEN_COLUMNS = ("tokens", "trained", "left_out")
 MOST_COMPARED = 4000
 """Characters up to which texts are compared one by one; longer ones by lines."""
 
@@ -60,10 +59,14 @@ class TypeRow:
         depth: 0 for an area, 1 for a task type.
         records: How many.
         characters: Of their messages and answers.
-        loss: Sum of weights times characters learned; None before the version is read.
+        loss: Sum of weights times characters learned, or of the weights of tokens where they are
+            counted; None before the version is read.
         prompts: Lengths at 5, 50 and 95 percent; None before the version is read, and for areas.
         answers: Likewise.
         turns: Answers of the assistant; None as above.
+        tokens: That the model reads; None where they are not counted.
+        trained: That it learns; likewise.
+        left_out: Records of which nothing is trained; likewise.
     """
 
     name: str
@@ -74,6 +77,9 @@ class TypeRow:
     prompts: Mapping[str, int] | None = None
     answers: Mapping[str, int] | None = None
     turns: int | None = None
+    tokens: int | None = None
+    trained: int | None = None
+    left_out: int | None = None
 
 
 @dataclass(frozen=True)
@@ -123,36 +129,60 @@ def _free(lanes: list[str | None], wanted: int | None = None) -> int:
     return len(lanes) - 1
 
 
-def type_rows(version: Version, index: RecordIndex | None) -> list[TypeRow]:
+def type_rows(
+    version: Version, index: RecordIndex | None, counted: Counted | None = None
+) -> list[TypeRow]:
     """Return the tree of task types, areas with what is in them."""
     figures: dict[str, Any] = index.meta["figures"] if index else {}
-    losses: dict[str, float] = {}
-    if index:
-        sums = np.bincount(
-            index.column("type"), weights=index.column("loss"), minlength=len(index.types)
-        )
-        losses = dict(zip(index.types, sums.tolist(), strict=True))
+    losses = _losses(index, counted)
+    tokens = counted.task_types if counted else {}
     areas: dict[str, list[TypeRow]] = {}
     for name, counts in version.manifest.task_types.items():
-        one = figures.get(name, {})
+        one, own = figures.get(name, {}), tokens.get(name, {})
         row = TypeRow(
             name,
             1,
             counts.records,
             counts.characters,
-            losses.get(name, 0.0) if index else None,
+            losses.get(name, 0.0) if losses is not None else None,
             one.get("prompt_characters"),
             one.get("answer_characters"),
             one.get("turns"),
+            *(int(own.get(what, 0)) if counted else None for what in TOKEN_COLUMNS),
         )
         areas.setdefault(name.partition("/")[0], []).append(row)
     rows = []
     for area, inside in areas.items():
-        loss = sum(row.loss or 0.0 for row in inside) if index else None
-        records = sum(row.records for row in inside)
-        rows.append(TypeRow(area, 0, records, sum(row.characters for row in inside), loss))
+        rows.append(_area(area, inside))
         rows += inside
     return rows
+
+
+def _losses(index: RecordIndex | None, counted: Counted | None) -> dict[str, float] | None:
+    """Return each task type's part of the loss: by tokens where they are counted."""
+    if counted:
+        return {name: own["loss"] for name, own in counted.task_types.items()}
+    if index is None:
+        return None
+    sums = np.bincount(
+        index.column("type"), weights=index.column("loss"), minlength=len(index.types)
+    )
+    return dict(zip(index.types, sums.tolist(), strict=True))
+
+
+def _area(name: str, inside: Sequence[TypeRow]) -> TypeRow:
+    def total(what: str) -> Any:
+        values = [getattr(row, what) for row in inside]
+        return None if None in values else sum(values)
+
+    return TypeRow(
+        name,
+        0,
+        total("records"),
+        total("characters"),
+        total("loss"),
+        **{what: total(what) for what in TOKEN_COLUMNS},
+    )
 
 
 def line_of(record: Record, characters: int) -> Line:

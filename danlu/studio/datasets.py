@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from danlu.errors import StoreError
+from danlu.runs.files import write_atomically
+from danlu.studio import check_index
+from danlu.studio.check_index import CheckIndex
 from danlu.studio.data_index import Kind, LedgerIndex, RecordIndex, build, folder_of, progress
 from danlu.studio.workspace import Workspace
 from danlu.workshop.store.store import DEFAULT_STORE, STORE_VARIABLE, Store
@@ -23,6 +27,10 @@ from danlu.workshop.store.version import Version
 INLINE_BYTES = 8_000_000
 """A file up to this size is read in the request, which takes under a second."""
 KEPT = 8
+BY_HAND = ("drop", "tag", "retype", "revise")
+"""Operations that an undo takes back."""
+MOST_EDITS = 200
+"""Edits by hand across which findings are still looked for."""
 T = TypeVar("T")
 
 
@@ -41,6 +49,21 @@ class Difference:
     removed: NDArray[np.int64]
     changed: NDArray[np.int64]
     retyped: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Tokens of a version, by task type.
+
+    Attributes:
+        model: Whose tokens: a run as ``FOLDER/NAME``, or ``builtin:NAME``.
+        job: That has counted; later ones sort later.
+        task_types: ``records``, ``tokens``, ``trained``, ``loss`` and ``left_out`` of each.
+    """
+
+    model: str
+    job: str
+    task_types: Mapping[str, Mapping[str, float]]
 
 
 class Datasets:
@@ -94,14 +117,85 @@ class Datasets:
         if not folder.is_dir():
             file = version.records_path if kind == "records" else version.ledger_path
             if file.exists() and file.stat().st_size > INLINE_BYTES:
-                self._read_apart(folder, version, kind)
+                command = "danlu.studio.data_index", str(self.base), str(version.path.resolve())
+                self._read_apart(folder, version, [*command, kind])
                 return None
             build(self.base, version, kind)
         found: T = self._keep((folder, version.id), lambda: make(folder, version))
         return found
 
-    def _read_apart(self, folder: Path, version: Version, kind: Kind) -> None:
-        """Let a process make an index, once.
+    def checked(self, version: Version) -> tuple[Version, CheckIndex] | None:
+        """Return what the latest check has found in a version, or in that which it was edited from.
+
+        Returns:
+            The version that was checked, and its findings; None if none was.
+        """
+        for one in self._edited_from(version):
+            folder = check_index.latest(self.base, one)
+            if folder is not None:
+                return one, self._keep(folder, lambda path=folder: CheckIndex(path))
+        return None
+
+    def take_check(self, version: Version, job: Path) -> bool:
+        """Read what a job has found in a version; False while a process does.
+
+        Raises:
+            StoreError: If that cannot be read.
+        """
+        folder = check_index.folder_of(self.base, version, job.name)
+        newest = check_index.latest(self.base, version)
+        if newest is not None and newest >= folder:
+            return True
+        findings = job / check_index.FINDINGS
+        if findings.exists() and findings.stat().st_size > INLINE_BYTES:
+            command = "danlu.studio.check_index", str(folder), str(job.resolve())
+            self._read_apart(folder, version, command)
+            return False
+        check_index.build(folder, job)
+        return True
+
+    def counted(self, version: Version) -> Counted | None:
+        """Return the tokens of a version as they were counted last; None if they were not."""
+        path = self._counts(version)
+        try:
+            return Counted(**json.loads(path.read_text("utf-8")))
+        except FileNotFoundError:
+            return None
+
+    def take_counts(self, version: Version, model: str, job: str, printed: str) -> None:
+        """Keep what a job has counted; an older job's is not put in the place of a later one's.
+
+        Raises:
+            StoreError: If it has printed something else.
+        """
+        known = self.counted(version)
+        if known is not None and known.job >= job:
+            return
+        try:
+            counts = json.loads(printed)["tokens"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError("the counts cannot be read.", where=version.id) from error
+        self.base.mkdir(parents=True, exist_ok=True)
+        found = json.dumps(asdict(Counted(model, job, counts)), ensure_ascii=False)
+        write_atomically(self._counts(version), found)
+
+    def _counts(self, version: Version) -> Path:
+        return self.base / f"tokens-{version.manifest.content}.json"
+
+    def _edited_from(self, version: Version) -> Iterator[Version]:
+        """Yield a version and those from which it was made by edits by hand."""
+        yield version
+        for _ in range(MOST_EDITS):
+            parents = version.manifest.parents
+            if version.manifest.operation.name not in BY_HAND or len(parents) != 1:
+                return
+            if not self.store.has(parents[0].id):
+                return
+            version = self.store.find(parents[0].id)
+            yield version
+
+    def _read_apart(self, folder: Path, version: Version, module: Sequence[str]) -> None:
+        """Let a process make an index, once; ``module`` with its arguments.
 
         Raises:
             StoreError: If it has failed.
@@ -114,11 +208,11 @@ class Datasets:
                 del self._reading[folder]
                 said = _log(folder).read_text("utf-8").strip().splitlines()
                 raise StoreError(said[-1] if said else "cannot be read.", where=version.id)
-            command = [sys.executable, "-m", "danlu.studio.data_index"]
+            command = [sys.executable, "-m", *module]
             self.base.mkdir(parents=True, exist_ok=True)
             with _log(folder).open("wb") as log:
                 self._reading[folder] = subprocess.Popen(
-                    [*command, str(self.base), str(version.path.resolve()), kind],
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=log,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from danlu.errors import DanluError, RunError
 from danlu.evaluation.compare import compare
@@ -18,12 +19,16 @@ from danlu.evaluation.comparison import CompareSettings, Comparison, Move, Node
 from danlu.evaluation.directory import EvalDirectory, find_evaluations
 from danlu.evaluation.pages import CLASSES, CaseView, case_views, score, signed, title_of
 from danlu.evaluation.schema import EvalSummary, Evaluation
+from danlu.studio.fresh import Passing, passing
 from danlu.studio.workspace import Workspace
 
 FOLDER = "evals"
 """Where ``danlu eval`` keeps evaluations."""
+Nodes = Mapping[tuple[str, str], Node]
+"""Of a comparison, by kind and name."""
 MOST_MODELS = 8
 """Columns of a matrix, the baseline among them, if no other number is asked for."""
+Kind = Literal["all", "area", "task_type"]
 RANKS = {"worse": 0, "few": 1, "same": 2, "better": 3}
 
 
@@ -139,15 +144,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class MatrixRow:
-    """One task type, or all.
+    """One task type, an area, or all.
 
     Attributes:
         name: Of it; ``all``.
         cells: One per column.
+        kind: Which of the three.
     """
 
     name: str
     cells: tuple[Cell, ...]
+    kind: Kind = "task_type"
 
     @property
     def regression(self) -> tuple[int, float]:
@@ -164,7 +171,7 @@ class Matrix:
     Attributes:
         columns: Evaluations, the baseline first.
         overall: The row of all task types together.
-        rows: Task types.
+        rows: Task types, each after its area where that has several.
         notes: What a reader must know of a column: its name, and what.
     """
 
@@ -182,7 +189,7 @@ def matrix(columns: Sequence[EvalView], *, by_regression: bool = True) -> Matrix
         by_regression: Sort task types by regression against it; else by name.
     """
     base, *others = columns
-    nodes: dict[str, dict[str, Node]] = {base.name: {}}
+    nodes: dict[str, Nodes] = {base.name: {}}
     notes = []
     for one in others:
         try:
@@ -191,15 +198,26 @@ def matrix(columns: Sequence[EvalView], *, by_regression: bool = True) -> Matrix
             nodes[one.name] = {}
             notes.append((one.name, str(error)))
             continue
-        nodes[one.name] = {node.name: node for node in tree.walk() if node.kind != "area"}
+        nodes[one.name] = {(node.kind, node.name): node for node in tree.walk()}
         notes += [(one.name, note) for note in differences(base.of, one.of)]
     names = sorted({name for one in columns for name in one.of.task_types})
-    rows = [MatrixRow(name, tuple(_cell(one, name, nodes[one.name]) for one in columns))
-            for name in names]  # fmt: skip
+    groups: dict[str, list[MatrixRow]] = {}
+    for name in names:
+        cells = tuple(_cell(one, name, nodes[one.name]) for one in columns)
+        groups.setdefault(name.partition("/")[0], []).append(MatrixRow(name, cells))
+    areas = []
+    for name, inside in groups.items():
+        if by_regression:
+            inside.sort(key=lambda row: row.regression)
+        if len(inside) > 1:
+            cells = tuple(_area(one, name, nodes[one.name]) for one in columns)
+            inside = [MatrixRow(name, cells, "area"), *inside]
+        areas.append(inside)
     if by_regression:
-        rows.sort(key=lambda row: row.regression)
-    overall = MatrixRow("all", tuple(_overall(one, nodes[one.name]) for one in columns))
-    return Matrix(tuple(columns), overall, tuple(rows), tuple(notes))
+        areas.sort(key=lambda rows: min(row.regression for row in rows))
+    rows = tuple(row for inside in areas for row in inside)
+    overall = MatrixRow("all", tuple(_overall(one, nodes[one.name]) for one in columns), "all")
+    return Matrix(tuple(columns), overall, rows, tuple(notes))
 
 
 def compared(a: EvalDirectory, b: EvalDirectory) -> Comparison:
@@ -225,12 +243,12 @@ def _stamp(directory: EvalDirectory) -> tuple[tuple[int, int], ...]:
     return tuple((one.st_mtime_ns, one.st_size) for one in found)
 
 
-def _cell(view: EvalView, name: str, nodes: Mapping[str, Node]) -> Cell:
+def _cell(view: EvalView, name: str, nodes: Nodes) -> Cell:
     of = view.summary.task_types.get(name) if view.summary else None
     if of is None:
         return Cell(score(None))
     interval = "" if of.low is None else f"{score(of.low)}–{score(of.high)}"
-    stakes, node = view.of.task_types[name], nodes.get(name)
+    stakes, node = view.of.task_types[name], nodes.get(("task_type", name))
     wide = (stakes.high - stakes.low) or 1.0
     some = of.scored < of.items
     return Cell(
@@ -242,10 +260,46 @@ def _cell(view: EvalView, name: str, nodes: Mapping[str, Node]) -> Cell:
     )
 
 
-def _overall(view: EvalView, nodes: Mapping[str, Node]) -> Cell:
+def _area(view: EvalView, name: str, nodes: Nodes) -> Cell:
+    """Return the mean of an area's task types by their weights, each as a share of its range."""
+    of = view.summary.task_types if view.summary else {}
+    own = {key: one for key, one in of.items() if key.partition("/")[0] == name}
+    if not own:
+        return Cell(score(None))
+    scored, items = (
+        sum(getattr(one, what) for one in own.values()) for what in ("scored", "items")
+    )
+    shares, weights = [], []
+    for key, one in own.items():
+        stakes = view.of.task_types[key]
+        if one.score is None:
+            shares = []
+            break
+        shares.append((one.score - stakes.low) / ((stakes.high - stakes.low) or 1.0))
+        weights.append(stakes.weight)
+    whole = sum(weights)
+    mean = (
+        sum(a * b for a, b in zip(shares, weights, strict=True)) / whole
+        if shares and whole
+        else None
+    )
+    return Cell(
+        _shown(score(mean), scored < items),
+        "",
+        items,
+        scored,
+        *_told(nodes.get(("area", name)), 1.0),
+    )
+
+
+def _overall(view: EvalView, nodes: Nodes) -> Cell:
     scored, items = view.scored
     return Cell(
-        _shown(view.score, scored < items), "", items, scored, *_told(nodes.get("all"), 1.0)
+        _shown(view.score, scored < items),
+        "",
+        items,
+        scored,
+        *_told(nodes.get(("all", "all")), 1.0),
     )
 
 
@@ -263,6 +317,7 @@ def _told(node: Node | None, wide: float) -> tuple[str, str, int, float | None]:
 
 # Cases -----------------------------------------------------------------------------------
 
+JUDGE = "judge/"
 MOVED = ("lost", "gained", "same")
 
 
@@ -274,6 +329,8 @@ class Cases:
         views: With both answers in pieces, and the reference.
         total: How many there are.
         node: Of the task type, or of all; None if there is no such task type.
+        said: Of each prompt shown, what judges said of each side's answer.
+        passed: Of each prompt shown, how often each side passed, where it was asked several times.
         counts: How many lost, gained and stayed.
     """
 
@@ -281,6 +338,23 @@ class Cases:
     total: int
     node: Node | None
     counts: Mapping[str, int]
+    said: Mapping[str, Mapping[str, Sequence[Said]]]
+    passed: Mapping[str, Mapping[str, Passing]]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one judge's dimension made of an answer.
+
+    Attributes:
+        dimension: Which.
+        score: As text.
+        why: The judge's explanation.
+    """
+
+    dimension: str
+    score: str
+    why: str
 
 
 def cases(
@@ -298,7 +372,7 @@ def cases(
     Args:
         a: The baseline.
         b: The other.
-        task_type: Only of it; empty for all.
+        task_type: Only of it, or of an area, which ends in a slash; empty for all.
         moved: ``lost``, ``gained`` or ``same``; empty for all.
         item: Only this prompt; empty for all.
         first: How many to pass over.
@@ -315,17 +389,41 @@ def cases(
     }
     if task_type:
         groups = {
-            name: tuple(move for move in of if move.task_type == task_type)
+            name: tuple(move for move in of if _is_of(move.task_type, task_type))
             for name, of in groups.items()
         }
     moves = [move for name in MOVED if moved in ("", name) for move in groups[name]]
     if item:
         moves = [move for of in groups.values() for move in of if move.prompt == item]
     read = read_cases(a.directory, b.directory, moves[first : first + count])
-    node = next((one for one in found.overall.walk() if one.name == (task_type or "all")), None)
-    return Cases(
-        tuple(case_views(read)), len(moves), node, {name: len(of) for name, of in groups.items()}
-    )
+    wanted = task_type.rstrip("/") or "all"
+    node = next((one for one in found.overall.walk() if one.name == wanted), None)
+    shown = {one.move.prompt: one.sample for one in read}
+    said: dict[str, dict[str, Sequence[Said]]] = {prompt: {} for prompt in shown}
+    passed: dict[str, dict[str, Passing]] = {prompt: {} for prompt in shown}
+    for letter, one in (("a", a), ("b", b)):
+        for prompt, of in _said(one.directory, shown).items():
+            said[prompt][letter] = of
+        often = passing(one.directory, one.of, one.directory.path.parent, letter, shown)
+        for prompt, times in often.items():
+            passed[prompt][letter] = times
+    counts = {name: len(of) for name, of in groups.items()}
+    return Cases(tuple(case_views(read)), len(moves), node, counts, said, passed)
+
+
+def _is_of(name: str, wanted: str) -> bool:
+    return name.startswith(wanted) if wanted.endswith("/") else name == wanted
+
+
+def _said(directory: EvalDirectory, shown: Mapping[str, int]) -> dict[str, list[Said]]:
+    """Return what judges said of the answers shown, by prompt."""
+    found: dict[str, list[Said]] = {}
+    for row in directory.scores():
+        is_judge = row.scorer.startswith(JUDGE)
+        if is_judge and row.why and shown.get(row.item) == row.sample:
+            said = Said(row.scorer.removeprefix(JUDGE), score(row.value), row.why)
+            found.setdefault(row.item, []).append(said)
+    return found
 
 
 def _unmoved(a: EvalDirectory, b: EvalDirectory) -> list[Move]:

@@ -60,8 +60,9 @@ class Guard:
         self._names = {"localhost", *own, *(name.lower() for name in settings.names)}
 
     def close(self) -> None:
-        """Let streams end: the studio is about to."""
+        """Let streams end, and free the models: the studio is about to end."""
         self.app.state.closing = True
+        self.app.state.shared.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand the request on."""

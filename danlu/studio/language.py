@@ -51,6 +51,19 @@ def _settings(language: Language) -> dict[str, str]:
     return found
 
 
+@cache
+def _findings(language: Language) -> dict[str, Any]:
+    """Return what findings are called and what is done about them; of English nothing.
+
+    The probes say it in English, and an English sentence is the key of its translation.
+    """
+    if language == "en":
+        return {"titles": {}, "remedies": {}}
+    path = resources.files("danlu.studio") / "languages" / f"findings.{language}.yaml"
+    found: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
+    return found
+
+
 def _flatten(tree: dict[str, Any], prefix: str, words: dict[str, str]) -> None:
     for name, value in tree.items():
         if isinstance(value, dict):
@@ -108,6 +121,26 @@ class Words:
         """
         plain = re.sub(r"^data\.(train|eval)\[\d*\]", "data.train[]", path)
         return _settings(self.language).get(plain, english)
+
+    def finding(self, name: str) -> tuple[str, str]:
+        """Return what a finding is called, and what it means; the probes' own name in English.
+
+        Example:
+            >>> Words("zh").finding("duplicates")[0], Words("en").finding("duplicates")
+            ('重复记录', ('duplicates', ''))
+        """
+        title, meaning = _findings(self.language)["titles"].get(name, (name, ""))
+        return title, meaning
+
+    def remedy(self, english: str) -> str:
+        """Say what to do; what has figures in it stays English.
+
+        Example:
+            >>> Words("zh").remedy("Remove the copies.")
+            '去掉副本。'
+        """
+        said: str = _findings(self.language)["remedies"].get(english, english)
+        return said
 
     def kind(self, english: str) -> str:
         """Say what a setting takes: ``number > 0 or null``.

@@ -47,6 +47,8 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         "duration": words.duration,
         "meaning": words.meaning,
         "kind": words.kind,
+        "finding": words.finding,
+        "remedy": words.remedy,
         "setting": lambda setting: words.meaning(setting.path, setting.meaning),
         "language": words.language,
         "languages": LANGUAGES,

@@ -2,7 +2,8 @@
 
 All of it is Accelerate's work, which drives PyTorch's DDP and FSDP2 and DeepSpeed's ZeRO. What is
 here chooses among them, refuses what cannot work, and evens out the few places where they want to
-be called differently. Whole tensors of what they hold in shares are made in ``gathering``.
+be called differently. Whole tensors of what they hold in shares are made in ``gathering``; how a
+process gets at the weights that others hold is in ``shares``.
 
 Strategies, as ``strategy`` names them: ``none`` (one process), ``ddp``, ``fsdp2``, ``zero1``,
 ``zero2``, ``zero3``.
@@ -14,11 +15,11 @@ import atexit
 import importlib.util
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -30,7 +31,7 @@ from accelerate.utils import (
     InitProcessGroupKwargs,
 )
 from torch import nn
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from danlu.config.recipe import Recipe
@@ -38,10 +39,8 @@ from danlu.errors import ModelError, RecipeError, TrainingError
 from danlu.models.adapters import unwrapped
 from danlu.models.layers import decoder_layers
 from danlu.models.load import pick_device, pick_dtype
-from danlu.training.scoring import ScoringModel
+from danlu.models.readout import Readout
 from danlu.training.together import must_share_packs
-
-T = TypeVar("T")
 
 ZERO_STAGES = {"zero1": 1, "zero2": 2, "zero3": 3}
 SHARDS_WEIGHTS = ("fsdp2", "zero3")
@@ -198,8 +197,7 @@ def prepare(
     With fsdp2 the parameters are other objects afterwards: ask the module for them again.
 
     Args:
-        module: A ``ScoringModel``, or what reinforcement has around one, as loaded; changed in
-            place.
+        module: A ``ScoringModel``, or a ``PolicyModel`` around one, as loaded; changed in place.
         optimizer: Over its parameters, before any step.
         accelerator: Devices and processes.
 
@@ -207,35 +205,28 @@ def prepare(
         The module to call, whose forward is that of ``module``, and the optimizer to use.
 
     Raises:
-        RecipeError: If the weights are to be shared out by layers, and the model shows none; or
-            while a policy samples, which needs them whole.
+        RecipeError: If the weights are to be shared out by layers, and the model shows none.
     """
     used = strategy(accelerator)
     if used != "fsdp2" and used not in ZERO_STAGES:
         return accelerator.prepare(module), optimizer
-    if not isinstance(module, ScoringModel):
-        raise RecipeError(
-            f"ppo and grpo sample answers, for which every process needs the whole model; {used} "
-            "shares it out. Use ddp.",
-            where="devices.strategy",
-        )
-    scoring = module
-    called = {id(parameter): name for name, parameter in scoring.named_parameters()}
+    called = {id(parameter): name for name, parameter in module.named_parameters()}
     names = [[called[id(part)] for part in group["params"]] for group in optimizer.param_groups]
     if used == "fsdp2":
         plugin = accelerator.state.fsdp_plugin
-        plugin.transformer_cls_names_to_wrap = _layer_classes(scoring, used)
-        if scoring.readout is not None and plugin.mixed_precision_policy is not None:
-            # Not cast: its numbers are compared.
-            fully_shard(scoring.readout, offload_policy=plugin.cpu_offload)
+        plugin.transformer_cls_names_to_wrap = _layer_classes(module, used)
+        for head in [part for part in module.modules() if isinstance(part, Readout)]:
+            if plugin.mixed_precision_policy is not None:
+                # Not cast: its numbers are compared.
+                fully_shard(head, offload_policy=plugin.cpu_offload)
         # Accelerate finds them again by their addresses, and all empty shares have the same one.
         for group in optimizer.param_groups:
             group["params"] = []
     else:
-        _fit_zero(scoring, accelerator)
-    model, wrapped = accelerator.prepare(scoring, optimizer)
+        _fit_zero(module, accelerator)
+    model, wrapped = accelerator.prepare(module, optimizer)
     if used == "fsdp2":
-        fresh = dict(scoring.named_parameters())
+        fresh = dict(module.named_parameters())
         for group, own in zip(optimizer.param_groups, names, strict=True):
             group["params"] = [fresh[name] for name in own]
     return model, wrapped
@@ -285,35 +276,6 @@ def outside_steps(model: nn.Module, accelerator: Accelerator) -> Any:
     return model
 
 
-def with_whole_layers(
-    model: nn.Module, accelerator: Accelerator, work: Callable[[ScoringModel], list[T]]
-) -> list[T]:
-    """Do other work with the model, such as answering, where its layers are whole when called.
-
-    Args:
-        model: As ``prepare`` returned it.
-        accelerator: Devices and processes.
-        work: Given the ``ScoringModel``. Where weights are shared out every process does it, and it
-            must go alike in all; else the first does.
-
-    Returns:
-        What it returned; in a process that did not do it, an empty list.
-    """
-    if shards_weights(accelerator):
-        with torch.no_grad():
-            done: list[T] = model(work)
-        settle(model)
-        return done
-    return work(accelerator.unwrap_model(model)) if accelerator.is_main_process else []
-
-
-def settle(model: nn.Module) -> None:
-    """Drop gathered weights, so that what is written to the parameters next takes effect."""
-    for module in model.modules():
-        if isinstance(module, FSDPModule):
-            module.reshard()
-
-
 def _must_work(recipe: Recipe, used: str, device: torch.device) -> None:
     """Refuse what Accelerate would fail at later, or do wrong."""
     if used in ("none", "ddp"):
@@ -340,12 +302,6 @@ def _must_work(recipe: Recipe, used: str, device: torch.device) -> None:
             f"is {recipe.devices.offload}, and on the CPU all is in the host's memory already: "
             "set none.",
             where="devices.offload",
-        )
-    if recipe.objective.name in ("ppo", "grpo"):
-        raise RecipeError(
-            f"{recipe.objective.name} samples from the model that it trains, which must be whole "
-            f"in each process; with {used} it is not, or not yet: use ddp.",
-            where="devices.strategy",
         )
     if recipe.tuning.method == "qlora" and used in SHARDS_WEIGHTS:
         raise RecipeError(
@@ -393,8 +349,8 @@ def _must_be_first(used: str) -> None:
 def _fsdp2_plugin(recipe: Recipe, *, bfloat16: bool) -> FullyShardedDataParallelPlugin:
     """Make the settings of FSDP2: a unit per decoder layer, the rest in the root's.
 
-    The root's weights (embeddings, the last norm, the output head, the readout) are whole during
-    the forward pass of ``ScoringModel``, so that the head's matrix can be read by hand in it.
+    The root's weights (embeddings, the last norm, the output head, readouts) are whole during the
+    forward pass of ``ScoringModel``, so that the head's matrix can be read by hand in it.
     Weights are gathered in the number format of the computation; gradients are summed in float32.
     """
     policy = MixedPrecisionPolicy(
@@ -442,31 +398,31 @@ def _load_whole_models() -> None:
     unset_hf_deepspeed_config()
 
 
-def _fit_zero(scoring: ScoringModel, accelerator: Accelerator) -> None:
+def _fit_zero(module: Any, accelerator: Accelerator) -> None:
     """Fill in what depends on the model; with stage 3, share out its weights one by one."""
     plugin = accelerator.state.deepspeed_plugin
     zero = plugin.deepspeed_config["zero_optimization"]
-    moving = sum(part.numel() for part in scoring.parameters() if part.requires_grad)
+    moving = sum(part.numel() for part in module.parameters() if part.requires_grad)
     zero["reduce_bucket_size"] = min(REDUCE_BUCKET, moving)
     if plugin.zero_stage < 3:
         return
     import deepspeed
 
     # A layer of which no input has a gradient would be let go before its own gradients are made.
-    unwrapped(scoring.model).enable_input_require_grads()
+    unwrapped(module.model).enable_input_require_grads()
     # A decoder layer is gathered as a whole, however its parts read their weights.
-    plugin.transformer_moe_cls_names = ",".join(_layer_classes(scoring, "zero3"))
-    width = unwrapped(scoring.model).config.get_text_config().hidden_size
+    plugin.transformer_moe_cls_names = ",".join(_layer_classes(module, "zero3"))
+    width = unwrapped(module.model).config.get_text_config().hidden_size
     # Vectors stay whole, as with "auto" in Accelerate and transformers.
     zero["stage3_param_persistence_threshold"] = 10 * width
-    deepspeed.zero.Init(module=scoring, config_dict_or_path=plugin.deepspeed_config)
-    for buffer in scoring.buffers():
+    deepspeed.zero.Init(module=module, config_dict_or_path=plugin.deepspeed_config)
+    for buffer in module.buffers():
         buffer.data = buffer.data.to(accelerator.device)
 
 
-def _layer_classes(scoring: ScoringModel, used: str) -> list[str]:
+def _layer_classes(module: Any, used: str) -> list[str]:
     """Return the names of the decoder layers' classes."""
-    base = unwrapped(scoring.model)
+    base = unwrapped(module.model)
     try:
         _, layers = decoder_layers(base)
     except ModelError as error:

@@ -2,15 +2,15 @@
 
 The reference is the policy as the run begins. What moves is kept as it was and is put back for the
 pass, which is exact under every tuning method: a new adapter begins as nothing, one that goes on
-begins as it came, and of full tuning a whole copy is kept.
+begins as it came, and of full tuning a whole copy is kept. Where weights are shared out, so is it.
 
 Shapes: N answers, T their tokens one answer after another, S predictions of a pack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from danlu.models.adapters import unwrapped
 from danlu.models.readout import Readout, ReadoutInfo
-from danlu.objectives import ChannelSums
 from danlu.objectives.policy import (
     Lessons,
     Measured,
@@ -33,7 +32,9 @@ from danlu.objectives.policy import (
 )
 from danlu.sequences.branch import Branch
 from danlu.sequences.forest import Pack
+from danlu.training.devices import outside_steps
 from danlu.training.scoring import Packing, ScoringModel
+from danlu.training.shares import own_share, standing_in
 
 CRITIC = "critic"
 """Folder of the critic, beside the adapter's or the model's files."""
@@ -47,22 +48,39 @@ class PolicyModel(nn.Module):
     Args:
         scoring: Model and objective, on their device, before anything is learned or restored.
         keep_reference: Keep what is needed to compute the reference.
+
+    Attributes:
+        has_reference: Whether the reference can be computed, once ``begin`` was called.
+        kept: How many numbers are kept for it, over all processes that share them out.
     """
 
     def __init__(self, scoring: ScoringModel, *, keep_reference: bool) -> None:
         super().__init__()
         self.scoring = scoring
         self.critic = make_critic(scoring.model) if self.objective.critic else None
-        self._price: nn.Parameter | None = None
+        # Moved by the controller, not by a gradient; a parameter, so that checkpoints keep it, and
+        # no part of the module, so that no engine shares it out.
+        self._price: list[nn.Parameter] = []
         if self.objective.adapts:
-            # Moved by the controller, not by a gradient; a parameter, so that checkpoints keep it.
             price = torch.tensor(self.objective.kl_weight)
-            self._price = nn.Parameter(price, requires_grad=False)
-        self._began: list[tuple[nn.Parameter, Tensor]] | None = None
-        if keep_reference:
-            moving = [part for part in scoring.model.parameters() if part.requires_grad]
-            self._began = [(part, part.detach().clone()) for part in moving]
+            self._price.append(nn.Parameter(price, requires_grad=False))
+        self.has_reference = keep_reference
+        self.kept = sum(part.numel() for part in self._moving()) if keep_reference else 0
+        self._parts: list[nn.Parameter] = []
+        self._began: list[Tensor] = []
         no_dropout(scoring.model)
+
+    def begin(self) -> None:
+        """Keep what the reference needs, where the engine has put it; before anything is learned.
+
+        A run that goes on must call it before it restores its weights.
+        """
+        if self.has_reference:
+            self._parts = self._moving()
+            self._began = [own_share(part).clone() for part in self._parts]
+
+    def _moving(self) -> list[nn.Parameter]:
+        return [part for part in self.model.parameters() if part.requires_grad]
 
     @property
     def objective(self) -> PolicyObjective:
@@ -77,27 +95,17 @@ class PolicyModel(nn.Module):
     @property
     def kl_weight(self) -> float:
         """Price of a nat of KL to the reference in this step."""
-        return self.objective.kl_weight if self._price is None else float(self._price)
+        return float(self._price[0]) if self._price else self.objective.kl_weight
 
     def steer(self, measured_kl: float) -> None:
         """Set the price of the next step by what this step's answers have measured."""
-        if self._price is not None:
-            self._price.fill_(self.objective.next_kl_weight(self.kl_weight, measured_kl))
-
-    @property
-    def has_reference(self) -> bool:
-        """Whether the reference can be computed."""
-        return self._began is not None
-
-    @property
-    def kept(self) -> int:
-        """How many numbers are kept for the reference."""
-        return sum(began.numel() for _, began in self._began or ())
+        for price in self._price:
+            price.fill_(self.objective.next_kl_weight(self.kl_weight, measured_kl))
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
         """Return what moves besides the model, by name: the critic and an adaptive KL weight."""
         found = {} if self.critic is None else dict(self.critic.named_parameters(prefix=CRITIC))
-        return found if self._price is None else {**found, "kl_weight": self._price}
+        return {**found, "kl_weight": self._price[0]} if self._price else found
 
     def save_critic(self, folder: Path) -> None:
         """Write the critic, if there is one, beside the files of the adapter or the model."""
@@ -106,18 +114,29 @@ class PolicyModel(nn.Module):
             self.critic.save(folder / CRITIC)
 
     def forward(
-        self, pack: Pack, branches: Sequence[Branch], lessons: Lessons, offsets: NDArray[np.int64]
-    ) -> ChannelSums:
+        self,
+        pack: Pack | Callable[[PolicyModel], Any],
+        branches: Sequence[Branch] = (),
+        lessons: Lessons | None = None,
+        offsets: NDArray[np.int64] | None = None,
+    ) -> Any:
         """Score a pack of an update.
 
         Args:
-            pack: A part of a minibatch.
+            pack: A part of a minibatch; or any other work with this module, see ``ScoringModel``.
             branches: The minibatch's answers, which the pack's ``members`` point into.
             lessons: Of all tokens of the step.
             offsets: int64 ``(len(branches),)``: where the tokens of each begin in ``lessons``.
+
+        Returns:
+            ``ChannelSums``; or what the work returned.
         """
+        if not isinstance(pack, Pack):
+            return pack(self)
+        assert lessons is not None
+        assert offsets is not None
         predictions = self.scoring._predictions(pack, branches)
-        places = torch.from_numpy(token_places(pack, offsets)).to(lessons.old_T.device)
+        places = self._places(pack, offsets).to(lessons.old_T.device)
         value_S = self._values(predictions.hidden_SD)
         return self.objective.sums(
             PolicyPredictions.of(predictions, lessons.select(places), value_S)
@@ -126,6 +145,7 @@ class PolicyModel(nn.Module):
     @torch.no_grad()
     def measure(
         self,
+        model: nn.Module,
         branches: Sequence[Branch],
         packing: Packing,
         accelerator: Accelerator,
@@ -133,6 +153,7 @@ class PolicyModel(nn.Module):
         """Measure sampled answers before they are learned, over all processes.
 
         Args:
+            model: This module, as the engine has it.
             branches: Prompt and answer of each.
             packing: How they are laid out.
             accelerator: Devices and processes.
@@ -141,23 +162,22 @@ class PolicyModel(nn.Module):
         lengths_N = answer_lengths(branches)
         offsets = np.cumsum(lengths_N) - lengths_N
         found = torch.zeros(4, int(lengths_N.sum()), device=accelerator.device)
-        places = [torch.from_numpy(token_places(pack, offsets)).to(found.device) for pack in share]
-        was_training = self.training
-        self.eval()
+        places = [self._places(pack, offsets).to(found.device) for pack in share]
+        score = outside_steps(model, accelerator)
+        was_training = model.training
+        model.eval()
         # A context each: autocast keeps the weights that it has cast until it is left.
         with accelerator.autocast():
             for pack, place_S in zip(share, places, strict=True):
-                predictions = self.scoring._predictions(pack, branches)
-                head, hidden_SD = predictions.token_head, predictions.hidden_SD
-                logprob_S, entropy_S = logprobs_and_entropy(head, hidden_SD, predictions.target)
-                found[0, place_S], found[1, place_S] = logprob_S.float(), entropy_S.float()
-                if (value_S := self._values(hidden_SD)) is not None:
-                    found[2, place_S] = value_S.float()
+                told = score(partial(PolicyModel._told, pack=pack, branches=branches))
+                for row, numbers_S in enumerate(told):
+                    found[row, place_S] = numbers_S.float()
         if self.has_reference:
-            with self.as_it_began(), accelerator.autocast():
+            with standing_in(model, self._parts, self._began), accelerator.autocast():
                 for pack, place_S in zip(share, places, strict=True):
-                    found[3, place_S] = self.scoring._predictions(pack, branches).logprobs().float()
-        self.train(was_training)
+                    logprob_S = score(partial(PolicyModel._logprobs, pack=pack, branches=branches))
+                    found[3, place_S] = logprob_S.float()
+        model.train(was_training)
         reduced: Tensor = accelerator.reduce(found, reduction="sum")
         logprob_T, entropy_T, value_T, reference_T = reduced
         return Measured(
@@ -167,18 +187,20 @@ class PolicyModel(nn.Module):
             reference_T=reference_T if self.has_reference else None,
         )
 
-    @contextmanager
-    def as_it_began(self) -> Iterator[None]:
-        """Let the model compute, for the block, as it did when the run began."""
-        assert self._began is not None
-        current = [part.data for part, _ in self._began]
-        for part, began in self._began:
-            part.data = began
-        try:
-            yield
-        finally:
-            for (part, _), now in zip(self._began, current, strict=True):
-                part.data = now
+    def _told(self, pack: Pack, branches: Sequence[Branch]) -> list[Tensor]:
+        """Return ``(S,)`` log-probabilities, entropies, and values where there is a critic."""
+        predictions = self.scoring._predictions(pack, branches)
+        head, hidden_SD = predictions.token_head, predictions.hidden_SD
+        told = list(logprobs_and_entropy(head, hidden_SD, predictions.target))
+        value_S = self._values(hidden_SD)
+        return told if value_S is None else [*told, value_S]
+
+    def _logprobs(self, pack: Pack, branches: Sequence[Branch]) -> Tensor:
+        return self.scoring._predictions(pack, branches).logprobs()
+
+    def _places(self, pack: Pack, offsets: NDArray[np.int64]) -> Tensor:
+        """Return where those predictions of a pack that are computed here lie among all tokens."""
+        return torch.from_numpy(token_places(pack, offsets))[self.scoring.own(pack)]
 
     def _values(self, hidden_SD: Tensor) -> Tensor | None:
         if self.critic is None:

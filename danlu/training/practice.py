@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from danlu.config.recipe import Recipe
 from danlu.models.load import pick_dtype
@@ -56,18 +58,20 @@ def prepare_practice(
     run: RunDirectory,
     train: PreparedData,
     evaluation: PreparedData | None,
+    device: torch.device,
 ) -> Practice:
     """Load the reward, and the records behind the prompts.
 
     Args:
         recipe: ``rollouts`` and ``data``, which is read once more.
-        scoring: The model on its device, before anything is learned or restored.
+        scoring: The model as loaded, before anything is learned or restored.
         tokenizer: Its tokenizer.
         template: Its chat template.
         packing: How answers are laid out.
         run: Where rollouts are written down.
         train: Prepared training prompts.
         evaluation: Prepared evaluation prompts; None without any.
+        device: Where answers will be sampled and rewarded.
 
     Raises:
         RecipeError: If the reward is not there.
@@ -75,13 +79,15 @@ def prepare_practice(
         TrainingError: If a prompt leaves no room for an answer.
     """
     policy = PolicyModel(scoring, keep_reference=_needs_reference(recipe, scoring.objective))
-    sampler = Sampler(policy.model, tokenizer, template, recipe)
+    sampler = Sampler(policy.model, tokenizer, template, recipe, device)
     for prompts in (train, evaluation):
         if prompts is not None:
             sampler.check(prompts)
-    device = policy.scoring.base.device
     dtype = pick_dtype(recipe.model.precision, device)
-    reward = load_reward(recipe, packing, device=device, dtype=dtype)
+    alone = replace(
+        packing, pack_tokens=packing.pack_tokens // packing.context_parallel, context_parallel=1
+    )
+    reward = load_reward(recipe, alone, device=device, dtype=dtype)
     read = _records(recipe, evaluation=False)
     held_out: list[Record] = []
     if evaluation is not None:

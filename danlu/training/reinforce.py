@@ -107,6 +107,7 @@ def _step(loop: Loop, practice: Practice, totals: ChannelTotals) -> _Done:
     records = loop.order.step(loop.state.step)
     totals.add_records(np.asarray(loop.train.prepared.record_channel, np.int64)[records])
     rollouts = roll_out(
+        loop.model,
         [loop.train.prepared.branch(int(r)) for r in records],
         [practice.train[int(r)] for r in records],
         group_size(loop.recipe),
@@ -116,7 +117,7 @@ def _step(loop: Loop, practice: Practice, totals: ChannelTotals) -> _Done:
         _seed(loop, SAMPLE),
     )
     branches = rollouts.branches()
-    measured = policy.measure(branches, loop.packing, accelerator)
+    measured = policy.measure(loop.model, branches, loop.packing, accelerator)
     lengths_N = torch.from_numpy(answer_lengths(branches)).to(accelerator.device)
     kl_N = _kl(measured, lengths_N)
     if accelerator.is_main_process:  # before anything can be found wrong with them
@@ -350,6 +351,7 @@ def _evaluate(loop: Loop, practice: Practice) -> None:
     for start in range(0, len(prepared), EVALUATED_AT_A_TIME):
         records = range(start, min(start + EVALUATED_AT_A_TIME, len(prepared)))
         rollouts = roll_out(
+            loop.model,
             [prepared.branch(r) for r in records],
             [practice.eval[r] for r in records],
             1,
@@ -359,7 +361,7 @@ def _evaluate(loop: Loop, practice: Practice) -> None:
             _seed(loop, EVALUATE, start),
         )
         branches = rollouts.branches()
-        measured = policy.measure(branches, loop.packing, accelerator)
+        measured = policy.measure(loop.model, branches, loop.packing, accelerator)
         lengths_N = torch.from_numpy(answer_lengths(branches)).to(accelerator.device)
         sums = _rollout_sums(loop, rollouts, measured, _kl(measured, lengths_N), lengths_N)
         sums = sums._replace(totals={**sums.totals, "tokens": sums.totals["length"]})

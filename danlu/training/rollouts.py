@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
+from torch import nn
 
 from danlu.config.recipe import Recipe
 from danlu.errors import DanluError, TrainingError
@@ -28,6 +30,7 @@ from danlu.records import Record
 from danlu.sequences.branch import Branch
 from danlu.sequences.prepared import PreparedData
 from danlu.training.rewards import Reward
+from danlu.training.shares import with_whole_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -128,6 +131,7 @@ class Sampler:
         tokenizer: Its tokenizer.
         template: Its chat template.
         recipe: ``rollouts`` and ``sequences.max_length``.
+        device: Where it will sample; None: where the model is.
     """
 
     def __init__(
@@ -136,11 +140,12 @@ class Sampler:
         tokenizer: PreTrainedTokenizerBase,
         template: ChatTemplate,
         recipe: Recipe,
+        device: torch.device | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.settings = recipe.rollouts
-        generator = TransformersGenerator(model, tokenizer, template)
+        generator = TransformersGenerator(model, tokenizer, template, device=device)
         self.stop_ids = generator.stop_ids
         self.batch_rows, self.batch_tokens = generator.batch_rows, generator.batch_tokens
         self.most_tokens = min(
@@ -227,6 +232,7 @@ class Sampler:
 
 
 def roll_out(
+    model: nn.Module,
     prompts: Sequence[Branch],
     records: Sequence[Record],
     answers: int,
@@ -238,10 +244,11 @@ def roll_out(
     """Sample and reward answers, each process those to its share of the prompts.
 
     Args:
+        model: What the sampler samples with, as the engine has it.
         prompts: Of a step.
         records: The record of each prompt, for the reward.
         answers: How many to each prompt.
-        sampler: Samples with this process's copy of the policy.
+        sampler: Samples with the policy; each process as many tokens as its answers have.
         reward: Called once for each answer, in one of the processes.
         accelerator: Deals prompts to processes.
         seed: Of the step.
@@ -256,8 +263,12 @@ def roll_out(
     places = [index * answers + k for index in own for k in range(answers)]
     fault: tuple[str, str | None] | None = None
     found: list[tuple[int, Completion, float]] = []
+
+    def sample(_: Any) -> list[Completion]:
+        return sampler.sample([prompts[place // answers] for place in places], places, seed)
+
+    sampled = with_whole_weights(model, accelerator, sample)
     try:
-        sampled = sampler.sample([prompts[place // answers] for place in places], places, seed)
         rewards = reward([records[place // answers] for place in places], sampled)
         found = list(zip(places, sampled, rewards, strict=True))
     except DanluError as error:

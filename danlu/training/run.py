@@ -34,9 +34,7 @@ from danlu.training.devices import (
     close,
     launched_processes,
     make_accelerator,
-    settle,
     strategy,
-    with_whole_layers,
 )
 from danlu.training.gathering import make_whole
 from danlu.training.loop import Loop, Watcher, run_loop
@@ -50,6 +48,7 @@ from danlu.training.rewards import must_name_reward
 from danlu.training.samples import after_samples, before_samples
 from danlu.training.scores import score_rows
 from danlu.training.setup import Setup, set_up
+from danlu.training.shares import settle, with_whole_layers
 from danlu.training.stopping import stop_asked
 from danlu.training.teacher import must_name_teacher
 from danlu.training.trackers import check_trackers, start_trackers
@@ -161,7 +160,8 @@ def _train(
     _write_scores(ready)
     texts = with_whole_layers(ready.prepared, accelerator, ready.answers)
     main = accelerator.is_main_process
-    make_whole(ready.scoring, keep=main, moving_only=has_adapter(ready.model))
+    saved = ready.scoring if ready.practice is None else ready.practice.policy
+    make_whole(saved, keep=main, moving_only=has_adapter(ready.model))
     summary = None
     if main:
         _save(ready)

@@ -60,15 +60,23 @@ class Packing:
         return packs, share_out(packs, parts)[accelerator.process_index // self.context_parallel]
 
 
-WHOLE_ANSWERS: tuple[Reads, ...] = ("compared", "judged")
+WHOLE_ANSWERS: tuple[Reads, ...] = ("compared", "judged", "classes")
 """What objectives read that look at answers as a whole, not at one prediction after another."""
 
 
 class Teaches(Protocol):
     """Whoever says something of a pack's predictions: see ``danlu.training.teacher``."""
 
-    def of(self, pack: Pack, branches: Sequence[Branch]) -> Teacher:
-        """Return what there is to learn from, one row per prediction."""
+    def of(
+        self, pack: Pack, branches: Sequence[Branch], context: ContextGroup | None = None
+    ) -> Teacher:
+        """Return what there is to learn from, one row per prediction; in a context, of one's own.
+
+        Args:
+            pack: Of the student's.
+            branches: Which the pack's ``members`` point into.
+            context: The processes that compute the pack together, each of which must call this.
+        """
 
 
 class ScoringModel(nn.Module):
@@ -132,11 +140,11 @@ class ScoringModel(nn.Module):
         sums = self.objective.sums(self._predictions(pack, branches, baseline))
         if self.context is None or self.objective.reads not in WHOLE_ANSWERS:
             return sums
-        # Each process has compared the answers as a whole; the tokens are its own.
-        size = self.context.size
+        # Each process has looked at the answers as a whole; predicted tokens are its own.
+        size, own = self.context.size, () if self.objective.reads == "classes" else ("tokens",)
         return ChannelSums(
             sums.loss,
-            {name: of if name == "tokens" else of / size for name, of in sums.totals.items()},
+            {name: of if name in own else of / size for name, of in sums.totals.items()},
         )
 
     def answer_logprobs(self, pack: Pack, branches: Sequence[Branch]) -> Tensor:
@@ -149,6 +157,12 @@ class ScoringModel(nn.Module):
         assert read is not None
         return read
 
+    def own(self, pack: Pack) -> Tensor:
+        """Return bool ``(S,)``: which of a pack's predictions are computed in this process."""
+        if self.context is None:
+            return torch.ones(len(pack.predictor), dtype=torch.bool)
+        return self.context.local(pack.predictor, pack.tokens) >= 0
+
     def _read(self, states_TD: Tensor, pack: Pack) -> Tensor | None:
         """Read each of the pack's branches, ``(A, C)``; None without a head."""
         if self.readout is None:
@@ -157,7 +171,7 @@ class ScoringModel(nn.Module):
         if self.context is None:
             read: Tensor = self.readout(pooled(states_TD, pack, self.readout.info.pooling))
             return read
-        last_A = self.context.share(pack.tokens).local[torch.from_numpy(pack.last)]
+        last_A = self.context.local(pack.last, pack.tokens)
         here_A = (last_A >= 0).to(states_TD.device)
         own: Tensor = self.readout(states_TD[last_A[last_A >= 0].to(states_TD.device)])
         part = own.new_zeros(len(last_A), own.shape[1])
@@ -171,8 +185,8 @@ class ScoringModel(nn.Module):
         states_TD = token_states(base, pack, self.context)
         predictor = torch.from_numpy(pack.predictor)
         if self.context is not None:
-            predictor = self.context.share(pack.tokens).local[predictor]
-        own = predictor >= 0  # the others are predicted elsewhere
+            predictor = self.context.local(pack.predictor, pack.tokens)
+        own = self.own(pack)
 
         def place(array: Any) -> Tensor:
             return torch.from_numpy(array)[own].to(device)
@@ -193,7 +207,7 @@ class ScoringModel(nn.Module):
             head=None if is_encoder(base.config) else OutputHead.of(base),
             answers=answers,
             baseline=baseline,
-            teacher=None if self.teacher is None else self.teacher.of(pack, branches),
+            teacher=None if self.teacher is None else self.teacher.of(pack, branches, self.context),
             context=self.context,
         )
 

@@ -167,7 +167,7 @@ def set_up(
     teacher = None
     if isinstance(objective, Imitation):
         here = run.path / "prepared"
-        tokens = pack_tokens(recipe, device)
+        tokens = pack_tokens(recipe, device) // recipe.devices.context_parallel
         data, teacher = taught(
             recipe, data, objective.distil, tokenizer, tokens, accelerator, here, notes
         )
@@ -191,16 +191,22 @@ def set_up(
     if objective.reads == "prompts":
         assert template is not None
         practice = prepare_practice(
-            recipe, scoring, tokenizer, template, packing, run, data.train, data.eval
+            recipe, scoring, tokenizer, template, packing, run, data.train, data.eval, device
         )
         notes.say(*practice.notes)
-    parameters = _parameters(model, readout, practice)
-    factors = learning_rate_factors(parameters, recipe.tuning)
+    learned = {
+        name: part
+        for name, part in _parameters(model, readout, practice).items()
+        if part.requires_grad
+    }
+    factors = learning_rate_factors(learned, recipe.tuning)
     prepared, optimizer = prepare(
         scoring if practice is None else practice.policy,
-        build_optimizer(parameters, recipe.training, factors),
+        build_optimizer(learned, recipe.training, factors),
         accelerator,
     )
+    if practice is not None:
+        practice.policy.begin()
     return Setup(
         recipe=recipe,
         accelerator=accelerator,

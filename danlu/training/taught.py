@@ -26,6 +26,7 @@ from torch import Tensor
 from danlu.config.recipe import Recipe
 from danlu.errors import RunError, TrainingError
 from danlu.models.chunked import chunks
+from danlu.models.context import ContextGroup
 from danlu.models.load import pick_dtype
 from danlu.models.source import resolve, run_model
 from danlu.objectives import Teacher
@@ -134,7 +135,9 @@ class KeptTeaching:
     vocabulary: int
     device: torch.device
 
-    def of(self, pack: Pack, branches: Sequence[Branch]) -> Teacher:
+    def of(
+        self, pack: Pack, branches: Sequence[Branch], context: ContextGroup | None = None
+    ) -> Teacher:
         """Gather a pack's rows, in the order of its predictions; see ``Teaches``."""
         rows = [branches[index].taught for index in pack.members]
         if any(one is None for one in rows):
@@ -143,6 +146,9 @@ class KeptTeaching:
         logprobs = np.concatenate([one.logprobs for one in rows if one]) if rows else ids
         if not rows:
             logprobs = np.zeros((0, 2), np.float32)
+        if context is not None:
+            own = (context.local(pack.predictor, pack.tokens) >= 0).numpy()
+            ids, logprobs = ids[own], logprobs[own]
         return Teacher(
             TopTokens(
                 torch.from_numpy(ids.astype(np.int64)).to(self.device),

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from danlu.config.recipe import Recipe
 from danlu.errors import RecipeError
+from danlu.models.context import ContextGroup
 from danlu.models.forest_support import use_forest_attention
 from danlu.models.fused import fuse_layers
 from danlu.models.head import OutputHead
@@ -138,29 +139,39 @@ class RunningTeacher:
         return cls(model, OutputHead.of(model), packing, vocabulary, notes)
 
     @torch.no_grad()
-    def of(self, pack: Pack, branches: Sequence[Branch]) -> Teacher:
+    def of(
+        self, pack: Pack, branches: Sequence[Branch], context: ContextGroup | None = None
+    ) -> Teacher:
         """Compute a pack; see ``Teaches``."""
-        return Teacher((self._states(pack, branches), self.head), self.vocabulary)
+        return Teacher((self._states(pack, branches, context), self.head), self.vocabulary)
 
-    def _states(self, pack: Pack, branches: Sequence[Branch]) -> Tensor:
-        """Return the hidden state of each predictor, ``(S, E)``."""
+    def _states(
+        self, pack: Pack, branches: Sequence[Branch], context: ContextGroup | None
+    ) -> Tensor:
+        """Return the hidden state of each predictor, ``(S, E)``, or of each of one's own."""
         if not len(pack.predictor):
             width = self.model.get_output_embeddings().weight.shape[1]
             return torch.zeros(0, width, device=self.model.device, dtype=self.model.dtype)
         if self.packing.forest == (pack.row_lengths is None):
-            return self._predictors(pack)
+            return self._predictors(pack, context)
         own = [branches[index] for index in pack.members]
         found: list[Tensor | None] = [None] * len(own)
         for other in self.packing.packs(own):
             counts = np.bincount(other.branch, minlength=len(other.members)).tolist()
-            states = self._predictors(other).split(counts)
+            states = self._predictors(other, None).split(counts)
             for member, part in zip(other.members, states, strict=True):
                 found[member] = part
-        return torch.cat([part for part in found if part is not None])
+        states_SE = torch.cat([part for part in found if part is not None])
+        if context is None:
+            return states_SE
+        return states_SE[(context.local(pack.predictor, pack.tokens) >= 0).to(states_SE.device)]
 
-    def _predictors(self, pack: Pack) -> Tensor:
-        states_TE = token_states(self.model, pack)
-        return states_TE[torch.from_numpy(pack.predictor).to(states_TE.device)]
+    def _predictors(self, pack: Pack, context: ContextGroup | None) -> Tensor:
+        states_TE = token_states(self.model, pack, context)
+        predictor = torch.from_numpy(pack.predictor)
+        if context is not None:
+            predictor = context.local(pack.predictor, pack.tokens)
+        return states_TE[predictor[predictor >= 0].to(states_TE.device)]
 
 
 def describe_padding(recipe: Recipe, teacher: RunningTeacher) -> list[str]:

@@ -9,7 +9,6 @@ from danlu.config.recipe import Recipe
 from danlu.errors import RecipeError
 from danlu.models.context import ContextGroup
 
-_WHOLE_PACKS = ("ppo", "grpo", "classify", "distil")
 _VIRTUAL_TOKENS = ("prefix", "prompt", "ptuning")
 
 
@@ -35,11 +34,6 @@ def must_share_packs(recipe: Recipe, processes: int) -> None:
         problem = (
             f"{size} processes are to compute a pack together, and {processes} were launched. "
             f"Launch a multiple of {size}, as by danlu launch RECIPE --processes {size}."
-        )
-    elif recipe.objective.name in _WHOLE_PACKS:
-        problem = (
-            f"{recipe.objective.name} needs the whole of a pack in one process: set 1. Objectives "
-            "that can share packs are nll, reward, dpo, kto, orpo, simpo and cpo."
         )
     elif recipe.tuning.method in _VIRTUAL_TOKENS:
         problem = (

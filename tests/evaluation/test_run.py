@@ -9,17 +9,22 @@ import time
 from pathlib import Path
 
 import pytest
+from transformers import PreTrainedTokenizerBase
 
 from danlu.errors import EvaluationError
 from danlu.evaluation.asking.endpoint import EndpointModel
+from danlu.evaluation.asking.local import LocalModel
 from danlu.evaluation.directory import EvalDirectory
 from danlu.evaluation.run import Drawing, evaluate, score
-from danlu.evaluation.schema import TypeStakes
+from danlu.evaluation.schema import ModelAsked, TypeStakes
 from danlu.generation import Sampling
+from danlu.generation.local import TransformersGenerator
+from danlu.sequences.template import ChatTemplate
 from danlu.workshop.produce.cache import RequestCache
 from danlu.workshop.produce.endpoint import Endpoint
 from danlu.workshop.produce.pace import Pacing
 from tests.evaluation.scripted import asks, lines, scripted, suite_of
+from tests.tiny_models import tiny_llama
 from tests.workshop.produce.endpoint_server import Does, said, serving
 
 SUITE = suite_of(asks("a", "1 + 1 =", "2"), asks("b", "一加二等于几？", "三"))
@@ -72,17 +77,32 @@ def test_another_evaluation_is_not_written_over(tmp_path: Path) -> None:
 
 
 def test_samples_have_their_seeds_and_are_averaged(tmp_path: Path) -> None:
-    model, _ = scripted(lambda text, seed: "2" if seed == 8 else "3")
     drawing = Drawing(Sampling(8, temperature=1.0), seeds=(7, 8))
+    first, second = (drawing.seed_of("a", sample) for sample in range(2))
+    model, _ = scripted(lambda text, seed: "2" if seed == second else "3")
     found = evaluate(suite_of(asks("a", "1 + 1 =", "2")), model, tmp_path, drawing=drawing)
     assert sorted((row.sample, row.seed, row.text) for row in found.answers()) == [
-        (0, 7, "3"),
-        (1, 8, "2"),
+        (0, first, "3"),
+        (1, second, "2"),
     ]
     assert [row.score for row in found.scored_rows()] == [0.5]
     assert found.evaluation().seeds == (7, 8)
     with pytest.raises(EvaluationError, match="greedy answers are all the same"):
         Drawing(Sampling(8, greedy=True), seeds=(0, 1))
+
+
+def test_prompts_are_not_drawn_with_the_same_numbers(
+    tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """One sample of forty equal prompts: with the same numbers, all answers would be equal."""
+    template = ChatTemplate.load(tiny_tokenizer)
+    generator = TransformersGenerator(tiny_llama(), tiny_tokenizer, template)
+    model = LocalModel(generator, ModelAsked(name="tiny", fingerprint="w"))
+    suite = suite_of(*(asks(str(number), "1 + 1 =", "2") for number in range(40)))
+    drawing = Drawing(Sampling(3, temperature=1.0), seeds=(7,))
+    found = list(evaluate(suite, model, tmp_path, drawing=drawing).answers())
+    assert len({row.seed for row in found}) == 40
+    assert len({row.text for row in found}) > 30
 
 
 def test_what_cannot_be_asked_or_read_is_missing_with_its_kind(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def policy_of(name: str) -> PolicyModel:
     if policy.critic is not None:
         torch.manual_seed(1)
         torch.nn.init.normal_(policy.critic.linear.weight, std=0.2)
+    policy.begin()
     return policy
 
 
@@ -304,14 +305,15 @@ def test_measuring_is_what_transformers_says():
             entropies.append(torch.distributions.Categorical(logits=logprobs).entropy())
             values.append(policy.critic(output.hidden_states[-1][0, here])[:, 0])
     for pack_tokens in (1, 10_000):
-        found = policy.measure(branches, Packing(pack_tokens), accelerator)
+        found = policy.measure(policy, branches, Packing(pack_tokens), accelerator)
         expected = [torch.cat(part).float() for part in (own, entropies, values)]
         for measured, right in zip(found[:3], expected, strict=True):
             torch.testing.assert_close(measured, right, rtol=1e-5, atol=1e-6)
         assert (found.reference_T - found.logprob_T).abs().max() > 1e-3
     for name, part in policy.named_parameters():
         assert torch.equal(part, now[name]), name
-    fresh = policy_of("ppo").measure(branches, Packing(99), accelerator)
+    other = policy_of("ppo")
+    fresh = other.measure(other, branches, Packing(99), accelerator)
     torch.testing.assert_close(fresh.reference_T, found.reference_T, rtol=1e-5, atol=1e-6)
     assert (
         torch.equal(fresh.reference_T, fresh.logprob_T)

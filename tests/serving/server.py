@@ -17,6 +17,7 @@ from danlu.generation.local import TransformersGenerator
 from danlu.generation.rows import KeyValues, Part, SideBySide, use_rows_attention
 from danlu.sequences.template import ChatTemplate
 from danlu.serving.gateway.routed import Routed
+from danlu.serving.patience import patient
 from danlu.serving.server.app import make_app
 from danlu.serving.server.calls import call_form
 from danlu.serving.server.run import listen
@@ -75,6 +76,7 @@ def serving(*served: Served, routed: Sequence[Routed] = (), **settings: Any) -> 
         make_app(served, wanted, routed),
         log_level="warning",
         access_log=False,
+        http=patient(wanted.client_s),
         timeout_keep_alive=1,
     )
     server = uvicorn.Server(config)

@@ -211,9 +211,10 @@ def test_a_stream_that_breaks_off_ends_with_an_error(tmp_path: Path):
 
 def test_pieces_go_on_as_they_come():
     """The first piece is there while the upstream still holds the second."""
-    more = asyncio.Event()
+    more, loops = asyncio.Event(), []
 
     async def answer(_, writer):
+        loops.append(asyncio.get_running_loop())
         writer.write(STREAM + chunk(b"data: 1\n\n"))
         await more.wait()
         writer.write(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
@@ -224,7 +225,7 @@ def test_pieces_go_on_as_they_come():
         with asked as found:
             parts = found.iter_bytes()
             assert next(parts) == b"data: 1\n\n"
-            more._loop.call_soon_threadsafe(more.set)
+            loops[0].call_soon_threadsafe(more.set)
             assert b"".join(parts) == b"data: [DONE]\n\n"
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import html
 import itertools
+import json
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx2
 import pytest
 
+from danlu.cli.main import run
 from danlu.errors import StoreError
 from danlu.records import Message, Record, write_records
 from danlu.records.record import Response
@@ -24,7 +29,9 @@ from danlu.workshop.operations.choice import Choice
 from danlu.workshop.operations.edits import Drop, Retype, Revise, Tag
 from danlu.workshop.operations.importing import import_files
 from danlu.workshop.operations.merge import merge
+from danlu.workshop.store.names import NameMovedError
 from danlu.workshop.store.store import Store
+from danlu.workshop.store.version import Version
 from tests.studio.running import Running, running
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -164,14 +171,115 @@ def test_an_edit_is_a_version_with_a_ledger_and_can_be_undone(
     assert "edited" in text
     assert "good, 好" in text
     # What was seen before the edit must not be edited over it.
-    stale = post(client, "edit", action="drop", **fields)
-    assert stale.status_code == 400
-    assert "another version by now" in stale.text
+    stale = post(client, "edit", action="retype", task_type="math/new", **fields)
+    assert stale.headers["hx-retarget"] == "#moved"
+    assert "changed this very record" in stale.text
+    kept = store.apply(Retype(Choice(ids=("a",)), "math/new"), first)
+    assert not kept.is_new  # what the second has made is there, and told
+    assert f"/data/record/{kept.id}?id=a" in stale.text
+    assert store.find("客服").id == second.id
     assert post(client, "undo", name="客服", version=first.id).status_code == 400
     undone = post(client, "undo", name="客服", version=second.id)
     assert undone.headers["hx-redirect"].startswith("/data/version/")
     assert store.find("客服").id == first.id
     assert "nothing to undo" in post(client, "undo", name="客服", version=first.id).text
+
+
+def test_of_two_who_edit_at_once_one_is_told_and_both_edits_can_be_had(
+    client: httpx2.Client, root: Path
+) -> None:
+    """Both have looked at the first version; they edit other records, and then the same."""
+    store = Store(root / "datasets")
+    first = store.find("客服")
+    seen = {"version": first.id, "name": "客服"}
+    assert post(client, "edit", action="drop", id="c", **seen).headers["hx-redirect"]
+    told = post(client, "edit", action="tag", add="mine", id="a", **seen)
+    assert "hx-redirect" not in told.headers
+    (again,) = re.findall(r'name="version" value="([^"]*)"', told.text)
+    assert again == store.find("客服").id
+    fields = dict(re.findall(r'name="([^"]*)" value="([^"]*)"', told.text))
+    assert client.post("/data/edit", data=fields).headers["hx-redirect"]
+    both = {one.id: one.tags for one in store.find("客服").records()}
+    assert "c" not in both
+    assert "mine" in both["a"]
+    gone = post(client, "edit", action="tag", add="mine", id="c", **seen)
+    assert "dropped this record" in gone.text
+    free = post(client, "edit", action="tag", add="x", id="a", version=first.id, name="new")
+    assert free.headers["hx-redirect"]
+    taken = post(client, "edit", action="tag", add="y", id="a", version=first.id, name="new")
+    assert taken.headers["hx-retarget"] == "#moved"
+
+
+def test_names_move_from_what_was_seen_only(root: Path) -> None:
+    """Eight threads have seen the same version; one moves the name, and seven are told."""
+    store = Store(root / "datasets")
+    first = store.find("客服")
+    made = [store.apply(Tag(Choice(ids=("a",)), (f"t{n}",)), first) for n in range(8)]
+
+    def move(version: Version) -> str:
+        try:
+            store.name(version, "客服", seen=first.id)
+        except NameMovedError as error:
+            return error.now
+        return "moved"
+
+    with ThreadPoolExecutor(8) as threads:
+        outcomes = list(threads.map(move, made))
+    assert outcomes.count("moved") == 1
+    assert set(outcomes) == {"moved", store.find("客服").id}
+    with pytest.raises(NameMovedError, match=r"was free.*kept as v"):
+        store.apply(Tag(Choice(ids=("c",)), ("t",)), first, name="客服", seen="")
+
+
+def test_an_edit_of_a_large_version_is_a_job_that_does_the_same(
+    client: httpx2.Client, root: Path, studio: Running, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """The job's own arguments are handed to the command line here."""
+    monkeypatch.setattr("danlu.studio.datasets.INLINE_BYTES", 10)
+    monkeypatch.chdir(root)
+    store = Store(root / "datasets")
+    first = store.find("客服")
+    job = SimpleNamespace(job=SimpleNamespace(id="j1"))
+
+    def start(kind: str, arguments: Any, *, given: Any, leads_to: str) -> Any:
+        folder = root / "job"
+        folder.mkdir(exist_ok=True)
+        for name, text in given.items():
+            (folder / name).write_text(text, "utf-8")
+        started.append((arguments("job"), leads_to))
+        return job
+
+    started: list[tuple[list[str], str]] = []
+    monkeypatch.setattr(studio.app.state.shared.jobs, "start", start)
+    fields = {"message.1": "一", "was.message.1": "一", "reason": "--x", "name": "客服"}
+    fields |= {"message.2": "-- '二'\n", "was.message.2": "二"}
+    for more in (
+        {"action": "revise", "id": "a", **fields},
+        {"action": "tag", "id": "b/?&", "add": "新"},
+        {"action": "retype", "id": "b/?&", "task_type": "x/y"},
+        {"action": "drop", "id": "b/?&"},
+    ):
+        answer = post(client, "edit", version=first.id, **more)
+        assert answer.headers["hx-redirect"] == "/jobs/j1"
+    assert "nothing is changed" in post(client, "edit", action="tag", id="a", version=first.id).text
+    ids = []
+    for arguments, _ in started:
+        assert run([*arguments, "--json"]) == 0
+        ids.append(json.loads(capsys.readouterr().out)["id"])
+    assert started[0][1] == "/data/version/%E5%AE%A2%E6%9C%8D"
+    revised = store.find("客服")
+    assert revised.id == ids[0]
+    assert next(iter(revised.records())).messages[1].content == "-- '二'\n"
+    expected = [
+        Tag(Choice(ids=("b/?&",)), ("新",)),
+        Retype(Choice(ids=("b/?&",)), "x/y"),
+        Drop(Choice(ids=("b/?&",))),
+    ]
+    assert ids[1:] == [store.apply(one, first).id for one in expected]
+    # Meanwhile the name has moved: what is made is kept and told, and the name stays.
+    assert run([*started[0][0], "--message=1=x"]) != 0
+    assert "What was made is kept as v" in capsys.readouterr().err
+    assert store.find("客服").id == ids[0]
 
 
 def test_texts_are_revised_and_what_is_untouched_stays(client: httpx2.Client, root: Path) -> None:
@@ -274,6 +382,37 @@ def test_the_index_finds_what_the_choice_finds(root: Path) -> None:
         assert [one.id for one in index.read(index.find(text=text))] == expected
     assert index.position("n119") == 123
     assert index.position("none") is None
+
+
+def test_pages_read_only_the_records_that_they_show(
+    client: httpx2.Client, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large a version is: a page has fifty records, and no page reads them all."""
+    import danlu.studio.data_index as module
+
+    client.get("/data/record/客服?id=a")  # the indexes of records and ledger are there
+    decode, read = module.decode_record, []
+
+    def all_records(self: Version) -> None:
+        raise AssertionError("a page goes through all records")
+
+    monkeypatch.setattr(module, "decode_record", lambda line: read.append(1) or decode(line))
+    monkeypatch.setattr(Version, "records", all_records)
+    monkeypatch.setattr(Version, "ledger", all_records)
+    for path, most in (
+        ("version/客服", 50),
+        ("version/客服?task_type=code/*&sort=long", 50),
+        ("version/客服?q=print", 50),
+        ("version/客服?q=nowhere", 0),
+        ("version/客服?first=100", 24),
+        ("record/客服?id=n100", 2),
+        ("ledger/客服", 0),
+        ("checks/客服", 0),
+        ("", 0),
+    ):
+        read.clear()
+        assert client.get(f"/data/{path}".rstrip("/")).status_code == 200
+        assert len(read) <= most, path
 
 
 def test_parquet_is_read_by_its_groups(root: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
 
@@ -11,9 +13,10 @@ import yaml
 import danlu.studio
 from danlu.config import describe
 from danlu.runs.metric_words import METRICS
-from danlu.studio.language import Words, catalogue
+from danlu.studio.language import Words, _findings, catalogue
 
 STUDIO = Path(danlu.studio.__file__).parent
+DIAGNOSIS = STUDIO.parent / "diagnosis"
 # t("a.b"), words("a.b") and words_of(request)("a.b"); of t("a." ~ name), t(f"a.{name}") and the
 # script's t(`a.${name}`) what is before the name.
 CALL = r"\b(?:t|words|words_of\(request\))\(\s*"
@@ -71,3 +74,43 @@ def test_every_setting_of_a_recipe_is_explained_in_chinese() -> None:
     assert all(re.search("[一-鿿]", text) for text in settings.values())
     assert Words("zh").meaning("data.train[3].limit", "") == settings["data.train[].limit"]
     assert Words("en").meaning("name", "Name of the run.") == "Name of the run."
+
+
+MADE = {"Finding": ("titles", "name"), "Remedy": ("remedies", "says")}
+
+
+def constants(node: ast.expr) -> Iterator[str]:
+    """The sentences that an expression may be, as far as they are fixed."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.IfExp):
+        yield from constants(node.body)
+        yield from constants(node.orelse)
+
+
+def test_every_finding_and_every_fixed_remedy_is_said_in_chinese() -> None:
+    """Read off the probes' own code, so that a new one is not forgotten, nor an old one left."""
+    wanted: dict[str, set[str]] = {"titles": set(), "remedies": set()}
+    strings: set[str] = set()
+    for path in DIAGNOSIS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                strings.add(node.value)
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            group, field = MADE.get(node.func.id, ("", ""))
+            for keyword in node.keywords:
+                if group and keyword.arg == field:
+                    wanted[group] |= set(constants(keyword.value))
+    assert len(wanted["titles"]) > 30
+    known = _findings("zh")
+    for group, keys in wanted.items():
+        assert not keys - set(known[group]), group
+        if (DIAGNOSIS / "squeeze").is_dir():  # whose findings are said already
+            assert not set(known[group]) - strings, group
+    for title, meaning in known["titles"].values():
+        assert re.search("[一-鿿]", title)
+        assert re.search("[一-鿿]", meaning)
+    assert all(re.search("[一-鿿]", text) for text in known["remedies"].values())
+    assert Words("zh").remedy("3 of 4 are wrong.") == "3 of 4 are wrong."
+    assert Words("zh").finding("of-tomorrow") == ("of-tomorrow", "")

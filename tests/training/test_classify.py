@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from danlu.config.recipe import DevicesSection
 from danlu.errors import ModelError, RecipeError, RecordError
 from danlu.models.readout import Readout
 from danlu.objectives.classification import Classification
@@ -182,20 +183,29 @@ def test_layout_changes_nothing(stage, encoder, bert):
 
 
 def test_two_processes_change_nothing(stage, bert):
-    """One process has no pack of its own in most steps; counts of classes are summed over both."""
+    """One process has no pack of its own in most steps; counts of classes are summed over both.
+
+    Of a decoder's packs each may also compute a part.
+    """
     sections = {
-        "model": {"path": bert},
         "data": {"eval_share": 0.2},
         "training": {"pack_tokens": 60, "epochs": 1},
     }
-    alone = train(stage("alone", **sections), progress=False)
-    recipe = stage("two", **sections)
-    train_apart(recipe, processes=2).finish()
-    two = RunDirectory.open(Path(recipe.runs_dir) / "two")
-    for one, other in zip(two.metrics(), RunDirectory.open(alone.path).metrics(), strict=True):
-        assert one.loss == pytest.approx(other.loss, rel=2e-4)
-        assert one.metrics == pytest.approx(other.metrics)
-        assert one.supervised_tokens == other.supervised_tokens
+    kinds: dict[str, Any] = {
+        "two": {"model": {"path": bert}},
+        "together": {"devices": {"context_parallel": 2}},
+    }
+    recipes = [stage(name, **sections, **own) for name, own in kinds.items()]
+    train_apart(*recipes, processes=2).finish()
+    for recipe in recipes:
+        one = recipe.model_copy(update={"name": "alone", "devices": DevicesSection()})
+        alone = train(one, overwrite=True, progress=False)
+        run = RunDirectory.open(Path(recipe.runs_dir) / recipe.name)
+        for row, like in zip(run.metrics(), RunDirectory.open(alone.path).metrics(), strict=True):
+            assert row.loss == pytest.approx(like.loss, rel=2e-4)
+            assert row.metrics == pytest.approx(like.metrics, rel=2e-4)
+            assert row.supervised_tokens == like.supervised_tokens
+        assert_same_weights(run.path, alone.path, atol=2e-3)
 
 
 def test_a_head_of_tokens_that_nothing_reads_stays_as_it_is():

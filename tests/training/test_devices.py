@@ -324,7 +324,6 @@ def test_an_offload_that_does_not_go_with_the_strategy_is_refused(strategy, offl
 @pytest.mark.parametrize(
     ("sections", "where", "text"),
     [
-        ({"objective": {"name": "grpo"}}, "devices.strategy", "use ddp"),
         ({"tuning": {"method": "qlora"}}, "devices.strategy", "ddp or zero2"),
         ({"devices": {"offload": "all"}}, "devices.offload", "set none"),
     ],
@@ -342,7 +341,6 @@ def test_what_cannot_work_with_a_strategy_is_refused(sections, where, text, monk
     ("processes", "sections", "text"),
     [
         (3, {}, "2 processes are to compute a pack together, and 3 were launched"),
-        (2, {"objective": {"name": "distil"}}, "distil needs the whole of a pack"),
         (2, {"tuning": {"method": "prompt"}}, "puts tokens before every sequence"),
     ],
 )

@@ -13,9 +13,14 @@ import torch
 from danlu.config import load_recipe
 from danlu.config.recipe import Recipe
 from danlu.errors import RecipeError, RunError
+from danlu.models.context import ContextGroup
+from danlu.models.head import OutputHead
 from danlu.models.load import load_model
 from danlu.runs import RunDirectory
+from danlu.sequences.branch import Branch
 from danlu.training.run import train
+from danlu.training.scoring import Packing
+from danlu.training.teacher import RunningTeacher
 from tests.processes import train_apart
 from tests.tiny_models import tiny_llama
 from tests.training.test_run import assert_same_weights, losses
@@ -64,6 +69,10 @@ def test_a_student_comes_nearer_to_its_teacher(distil):
     assert "Perplexity" in page
 
 
+def rows_of(run: Path) -> list[Any]:
+    return list(RunDirectory.open(run).metrics())
+
+
 @pytest.mark.parametrize("given", [{}, {"temperature": 2.0, "divergence": "reverse"}])
 def test_kept_or_running_the_teacher_says_the_same(distil, given):
     kept = train(distil("kept", objective=given), progress=False)
@@ -88,15 +97,47 @@ def test_layout_changes_nothing(distil, scores):
 
 
 def test_two_processes_change_nothing(distil):
-    """Both ask the teacher about their shares, and add up what it says."""
+    """Both ask the teacher about their shares, and add up what it says.
+
+    Together they compute a part of every pack each, and of the teacher's: kept, or at each step.
+    """
     sections = {"training": {"epochs": 1}}
     alone = train(distil("alone", **sections), progress=False)
-    recipe = distil("two", **sections)
-    train_apart(recipe, processes=2).finish()
-    two = Path(recipe.runs_dir) / "two"
-    for split in ("train", "eval"):
-        assert losses(two, split) == pytest.approx(losses(alone.path, split), rel=2e-4)
-    assert_same_weights(two, alone.path, atol=2e-3)
+    together = {**sections, "devices": {"context_parallel": 2}}
+    recipes = [
+        distil("two", **sections),
+        distil("kept", **together),
+        distil("runs", **together, objective={"teacher_scores": "each_step"}),
+    ]
+    train_apart(*recipes, processes=2).finish()
+    for recipe in recipes:
+        run = Path(recipe.runs_dir) / recipe.name
+        for split in ("train", "eval"):
+            assert losses(run, split) == pytest.approx(losses(alone.path, split), rel=2e-4)
+        counted = [[row.supervised_tokens for row in rows_of(path)] for path in (run, alone.path)]
+        assert counted[0] == counted[1]
+        assert_same_weights(run, alone.path, atol=2e-3)
+
+
+def test_a_teacher_in_rows_tells_each_process_its_own_predictions(teacher_folder):
+    """Its student's forest is computed by two processes; it computes the whole in each of them."""
+    model = load_model(str(teacher_folder))
+    teacher = RunningTeacher(model, OutputHead.of(model), Packing(64, forest=False), 360)
+    rng = np.random.default_rng(0)
+    branches = [
+        Branch(
+            rng.integers(5, 300, tokens).astype(np.int32), np.ones(tokens, np.float32), r, 0, 0, 1
+        )
+        for r, tokens in enumerate((7, 4, 9))
+    ]
+    [pack] = Packing(64).packs(branches)
+    whole, _ = teacher.of(pack, branches).said
+    for rank in (0, 1):
+        context = ContextGroup(None, size=2, rank=rank)
+        own = context.local(pack.predictor, pack.tokens) >= 0
+        assert 0 < own.sum() < len(own)
+        part, _ = teacher.of(pack, branches, context).said
+        assert torch.equal(part, whole[own])
 
 
 def test_documents_are_distilled_too(distil, tmp_path):

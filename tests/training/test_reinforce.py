@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file
 from torch.nn import functional
 
 from danlu.config import load_recipe
@@ -48,6 +49,7 @@ from danlu.training.run import train
 from danlu.training.scoring import Packing, ScoringModel
 from tests.processes import train_apart
 from tests.training.conftest import WORDS
+from tests.training.test_devices import ZERO
 from tests.training.test_run import assert_same_weights, losses, wait_for_lines
 
 RULES = """
@@ -192,21 +194,69 @@ def test_layout_changes_nothing(practice, objective):
         assert [row.answer for row in logs[0]] == [row.answer for row in logs[1]]
 
 
-@BOTH
-def test_two_processes_change_nothing(practice, objective):
-    """11 records in steps of 4, dealt to two: shares are unequal, the last step is incomplete."""
-    sections = {"data": {"eval_share": 0.2}, "training": {"pack_tokens": 40}}
-    alone = train(practice(objective, "alone", **sections), progress=False)
-    recipe = practice(objective, "two", **sections)
-    train_apart(recipe, processes=2).finish()
-    two = Path(recipe.runs_dir) / "two"
+@pytest.fixture
+def shared(tmp_path) -> dict[str, Any]:
+    """Sections for 9 records in steps of 4: of the last one, of two processes one has nothing."""
+    file = write_prompts(tmp_path / "thirteen.jsonl", records=13)
+    return {
+        "data": {"train": [str(file)], "eval_share": 0.25},
+        "training": {"pack_tokens": 40},
+    }
+
+
+def assert_same_practice(one: Path, other: Path) -> None:
+    """The same losses, rewards, counts, answers and saved weights, to rounding."""
     for split in ("train", "eval"):
-        assert losses(two, split) == pytest.approx(losses(alone.path, split), rel=2e-4)
-        counted = [
-            [row.supervised_tokens for row in rows_of(run, split)] for run in (two, alone.path)
-        ]
-        assert counted[0] == counted[1]
-    assert_same_weights(two, alone.path, atol=2e-3)
+        rows, others = rows_of(one, split), rows_of(other, split)
+        assert losses(one, split) == pytest.approx(losses(other, split), rel=2e-4)
+        for name in ("supervised_tokens", "step"):
+            assert [getattr(row, name) for row in rows] == [getattr(row, name) for row in others]
+        for name in ("reward", "kl", "kl_weight", "entropy", "value_loss", "clip_fraction"):
+            told = [row.metrics.get(name, 0.0) for row in rows]
+            assert told == pytest.approx(
+                [row.metrics.get(name, 0.0) for row in others], rel=2e-3, abs=5e-4
+            )
+    assert [row.answer for row in RolloutLog(one).rows()] == [
+        row.answer for row in RolloutLog(other).rows()
+    ]
+    assert_same_weights(one, other, atol=2e-3)
+    for head in other.glob("*/critic/readout.safetensors"):
+        found = load_file(one / head.relative_to(other))
+        for name, tensor in load_file(head).items():
+            torch.testing.assert_close(found[name], tensor, atol=2e-3, rtol=0)
+
+
+@BOTH
+def test_two_processes_change_nothing(practice, shared, objective):
+    """Neither with weights shared out, nor where both compute each pack together.
+
+    While they sample, no process waits for another: their answers have different lengths.
+    """
+    if objective == "ppo":
+        shared["objective"] = {"kl_weight": 0.2, "kl_target": 1.0}
+    alone = train(practice(objective, "alone", **shared), progress=False)
+    assert [
+        sum(channel.records for channel in row.channels.values())
+        for row in RunDirectory.open(alone.path).metrics()
+    ] == [4, 4, 4, 1, 4]
+    spread = {
+        "ddp": {},
+        "fsdp2": {"strategy": "fsdp2"},
+        "together": {"strategy": "fsdp2", "context_parallel": 2},
+    }
+    recipes = [practice(objective, k, devices=devices, **shared) for k, devices in spread.items()]
+    train_apart(*recipes, processes=2).finish()
+    for recipe in recipes:
+        assert_same_practice(Path(recipe.runs_dir) / recipe.name, alone.path)
+
+
+@BOTH
+@pytest.mark.parametrize("strategy", ZERO[1:])
+def test_zero_changes_nothing(practice, shared, objective, strategy):
+    alone = train(practice(objective, "alone", **shared), progress=False)
+    recipe = practice(objective, strategy, devices={"strategy": strategy}, **shared)
+    train_apart(recipe, processes=2).finish()
+    assert_same_practice(Path(recipe.runs_dir) / recipe.name, alone.path)
 
 
 @BOTH
@@ -581,6 +631,7 @@ def tiny_policy(tiny_folder):
     assert use_forest_attention(model) is None
     objective = build_objective(recipe.objective)
     policy = PolicyModel(ScoringModel(model, objective, 1), keep_reference=True)
+    policy.begin()
     return policy, Sampler(model, tokenizer, template, recipe), tokenizer, template
 
 
@@ -596,7 +647,9 @@ def test_tokens_are_learned_as_they_were_sampled(tiny_policy):
     policy, sampler, tokenizer, template = tiny_policy
     prompts = [prompt_of(sampler, tokenizer, text, k) for k, text in enumerate(("Say", "Hot iron"))]
     reward = lambda records, completions: [1.0] * len(records)  # noqa: E731
-    rollouts = roll_out(prompts, [None, None], 3, sampler, reward, Accelerator(cpu=True), seed=5)
+    rollouts = roll_out(
+        policy, prompts, [None, None], 3, sampler, reward, Accelerator(cpu=True), seed=5
+    )
     generator = TransformersGenerator(policy.model, tokenizer, template)
     sampling = Sampling(max_new_tokens=6, temperature=1.0, top_p=1.0, seed=5, logprobs=True)
     six = [prompts[k // 3].input_ids.tolist() for k in range(6)]
@@ -614,7 +667,7 @@ def test_tokens_are_learned_as_they_were_sampled(tiny_policy):
     for branch, completion in zip(branches, rollouts.completions, strict=True):
         assert branch.input_ids[branch.prompt_tokens :].tolist() == list(completion.token_ids)
         assert branch.weights.sum() == len(completion.token_ids)
-    measured = policy.measure(branches, Packing(64), Accelerator(cpu=True))
+    measured = policy.measure(policy, branches, Packing(64), Accelerator(cpu=True))
     sampled = [logprob for completion in expected for logprob in completion.logprobs]
     assert measured.logprob_T.tolist() == pytest.approx(sampled, abs=2e-5)
 
@@ -649,8 +702,8 @@ def test_temperature_shapes_what_is_sampled_and_not_what_is_measured(tiny_policy
         logits = policy.model(input_ids=ids).logits[0, len(prompt.input_ids) - 1 : -1]
     expected = functional.log_softmax(logits, -1).gather(1, ids[0, len(prompt.input_ids) :, None])
     reward = lambda records, completions: [0.0]  # noqa: E731
-    rollouts = roll_out([prompt], [None], 1, sampler, reward, Accelerator(cpu=True), seed=1)
-    measured = policy.measure(rollouts.branches(), Packing(64), Accelerator(cpu=True))
+    rollouts = roll_out(policy, [prompt], [None], 1, sampler, reward, Accelerator(cpu=True), seed=1)
+    measured = policy.measure(policy, rollouts.branches(), Packing(64), Accelerator(cpu=True))
     torch.testing.assert_close(measured.logprob_T, expected[:, 0], rtol=1e-5, atol=1e-5)
 
 
@@ -671,17 +724,18 @@ def test_the_reference_is_the_model_as_the_run_began(tiny_folder, method):
                 parameter.add_(0.1 * torch.randn_like(parameter))
     scoring = ScoringModel(model, build_objective(recipe.objective), 1)
     policy = PolicyModel(scoring, keep_reference=True)
+    policy.begin()
     ids = np.arange(5, 17, dtype=np.int32)
     branch = Branch(ids, (np.arange(12) >= 6).astype(np.float32), 0, 0, 0, 6)
     rows = Packing(64, forest=False)
-    before = policy.measure([branch], rows, Accelerator(cpu=True))
+    before = policy.measure(policy, [branch], rows, Accelerator(cpu=True))
     assert torch.equal(before.logprob_T, before.reference_T)
     moved = [part for part in model.parameters() if part.requires_grad]
     assert policy.kept == sum(part.numel() for part in moved)
     with torch.no_grad():
         for part in moved:
             part.mul_(0.5)
-    after = policy.measure([branch], rows, Accelerator(cpu=True))
+    after = policy.measure(policy, [branch], rows, Accelerator(cpu=True))
     torch.testing.assert_close(after.reference_T, before.reference_T, rtol=1e-5, atol=1e-6)
     assert (after.logprob_T - before.logprob_T).abs().max() > 1e-3
 

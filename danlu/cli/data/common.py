@@ -37,6 +37,13 @@ StorePath = Annotated[
 Name = Annotated[
     str | None, typer.Option("--name", "-n", help="Name that shall point to the result.")
 ]
+IfAt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VERSION",
+        help="Move --name only if it still points there ('': if nothing is called so).",
+    ),
+]
 Ray = Annotated[
     str | None,
     typer.Option("--ray", metavar="ADDRESS", help="Work on a Ray cluster; 'local' begins one."),
@@ -119,17 +126,21 @@ def apply_and_tell(
     name: str | None,
     as_json: bool,
     ray: str | None = None,
+    if_at: str | None = None,
 ) -> Version:
     """Do an operation on data, and print what came of it.
 
     Data that are files become a version first; several become one.
+
+    Raises:
+        NameMovedError: If the name is to be moved only from ``if_at``, and points elsewhere.
     """
     from danlu.workshop.data import as_version
 
     opened = open_store(store, ray)
     with progress_bar() as progress:
         parent = as_version(opened, data, progress=progress)
-        version = opened.apply(operation, parent, name=name, progress=progress)
+        version = opened.apply(operation, parent, name=name, seen=if_at, progress=progress)
     tell_version(version, name, as_json)
     return version
 

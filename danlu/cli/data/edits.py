@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from danlu.cli.data.choosing import Ids, MaxLength, MinLength, Tags, TaskTypes, Text, choice_of
-from danlu.cli.data.common import AsJson, Data, Name, StorePath, apply_and_tell
+from danlu.cli.data.common import AsJson, Data, IfAt, Name, StorePath, apply_and_tell
 
 if TYPE_CHECKING:
     from danlu.workshop.operations.choice import Choice
@@ -31,6 +33,7 @@ REVISE_EPILOG = """\b
 Examples:
   danlu data revise mine --id 4f1d --message '2=Beijing.' --reason 'wrong city' -n mine
   danlu data revise mine --id 4f1d --answer '1=No.' -n mine
+  danlu data revise mine --id 4f1d --texts new.json -n mine --if-at v9ddb0c1122334455
 
 Messages and answers to compare are counted from 1, as 'danlu data show --id' shows them.
 """
@@ -46,6 +49,7 @@ def drop(
     max_length: MaxLength = None,
     reason: Annotated[str, typer.Option(help="Why; stands in the ledger.")] = "",
     name: Name = None,
+    if_at: IfAt = None,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -53,7 +57,7 @@ def drop(
     from danlu.workshop.operations.edits import Drop
 
     choice = _chosen(choice_of(ids, task_type, tag, text, min_length, max_length))
-    apply_and_tell(Drop(choice, reason), data, store=store, name=name, as_json=as_json)
+    apply_and_tell(Drop(choice, reason), data, store=store, name=name, as_json=as_json, if_at=if_at)
 
 
 def tag(
@@ -71,6 +75,7 @@ def tag(
     min_length: MinLength = None,
     max_length: MaxLength = None,
     name: Name = None,
+    if_at: IfAt = None,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -81,7 +86,7 @@ def tag(
         raise typer.BadParameter("say --add TAG or --remove TAG")
     choice = choice_of(ids, task_type, tag, text, min_length, max_length)
     operation = Tag(choice, tuple(add or ()), tuple(remove or ()))
-    apply_and_tell(operation, data, store=store, name=name, as_json=as_json)
+    apply_and_tell(operation, data, store=store, name=name, as_json=as_json, if_at=if_at)
 
 
 def retype(
@@ -94,6 +99,7 @@ def retype(
     min_length: MinLength = None,
     max_length: MaxLength = None,
     name: Name = None,
+    if_at: IfAt = None,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -108,7 +114,7 @@ def retype(
     taxonomy = version.taxonomy if version else None
     if taxonomy and new not in taxonomy.skills:
         raise StoreError(f"the task type {new!r} is not in the taxonomy.{taxonomy.hint(new)}")
-    apply_and_tell(Retype(choice, new), data, store=store, name=name, as_json=as_json)
+    apply_and_tell(Retype(choice, new), data, store=store, name=name, as_json=as_json, if_at=if_at)
 
 
 def revise(
@@ -120,8 +126,16 @@ def revise(
     answer: Annotated[
         list[str] | None, typer.Option(help="NUMBER=TEXT of an answer to compare; likewise.")
     ] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help='The same as JSON: {"messages": {"2": TEXT}, "answers": {"1": TEXT}}.',
+        ),
+    ] = None,
     reason: Annotated[str, typer.Option(help="Why; stands in the ledger.")] = "",
     name: Name = None,
+    if_at: IfAt = None,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -129,10 +143,13 @@ def revise(
     from danlu.workshop.operations.edits import Revise
 
     messages, answers = _numbered("--message", message), _numbered("--answer", answer)
+    if texts is not None:
+        read = _read_texts(texts)
+        messages, answers = (*messages, *read["messages"]), (*answers, *read["answers"])
     if not messages and not answers:
-        raise typer.BadParameter("say --message NUMBER=TEXT or --answer NUMBER=TEXT")
+        raise typer.BadParameter("say --message NUMBER=TEXT, --answer NUMBER=TEXT or --texts FILE")
     operation = Revise(id_, messages, answers, reason)
-    apply_and_tell(operation, data, store=store, name=name, as_json=as_json)
+    apply_and_tell(operation, data, store=store, name=name, as_json=as_json, if_at=if_at)
 
 
 def _numbered(option: str, given: list[str] | None) -> tuple[tuple[int, str], ...]:
@@ -148,6 +165,32 @@ def _numbered(option: str, given: list[str] | None) -> tuple[tuple[int, str], ..
             raise typer.BadParameter(f"{one!r} must be NUMBER=TEXT", param_hint=option)
         found.append((int(number), text))
     return tuple(found)
+
+
+def _read_texts(path: Path) -> dict[str, tuple[tuple[int, str], ...]]:
+    """Read ``{"messages": {NUMBER: TEXT}, "answers": {NUMBER: TEXT}}``; either may be left out.
+
+    Raises:
+        BadParameter: If it is something else.
+    """
+    shape = 'must be JSON: {"messages": {"2": TEXT}, "answers": {"1": TEXT}}'
+    try:
+        tree = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{path}: {error}; it {shape}", param_hint="--texts") from error
+    kinds = ("messages", "answers")
+    if not isinstance(tree, dict) or set(tree) - set(kinds):
+        raise typer.BadParameter(f"{path} {shape}", param_hint="--texts")
+    found = {}
+    for kind in kinds:
+        own = tree.get(kind, {})
+        fits = isinstance(own, dict) and all(
+            number.isdecimal() and isinstance(text, str) for number, text in own.items()
+        )
+        if not fits:
+            raise typer.BadParameter(f"{path} {shape}", param_hint="--texts")
+        found[kind] = tuple((int(number), text) for number, text in own.items())
+    return found
 
 
 def _chosen(choice: Choice) -> Choice:

@@ -15,6 +15,7 @@ from danlu.cli.data.common import (
     AsJson,
     Data,
     Name,
+    Ray,
     StorePath,
     open_store,
     progress_bar,
@@ -70,6 +71,7 @@ def label(
     tries: Annotated[
         int, typer.Option("--try", min=0, help="Ask the model also of so many labelled records.")
     ] = 0,
+    ray: Ray = None,
     name: Name = None,
     store: StorePath = None,
     as_json: AsJson = False,
@@ -82,7 +84,7 @@ def label(
     from danlu.workshop.taxonomy import Taxonomy
 
     ways = _ways(by, asked)
-    opened_store = open_store(store)
+    opened_store = open_store(store, ray)
     given = Taxonomy.load(taxonomy) if taxonomy else None
     with progress_bar() as progress:
         parent = as_version(opened_store, data, progress=progress)
@@ -94,7 +96,7 @@ def label(
             model = AskedTypes(
                 engine, known or Taxonomy(), samples, asked.sampling(), prompts, asked.seed
             )
-        operation = Label(known, ways, limit, neighbours, model, tries)
+        operation = Label(known, ways, limit, neighbours, model, opened_store.executor, tries)
         with progress_bar() if model is None else nullcontext(None) as progress:
             version = opened_store.apply(
                 operation, parent, name=name, taxonomy=given, progress=progress or no_progress

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from danlu.cli.data.common import (
     AsJson,
     DataMany,
     Name,
+    Ray,
     StorePath,
     named,
     open_store,
@@ -65,6 +67,7 @@ def mix(
     repeats: Annotated[float, typer.Option(help="How often a record may be taken.")] = 1.0,
     cap: Annotated[float | None, typer.Option(help="Largest amount of a group.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another draw.")] = 0,
+    ray: Ray = None,
     name: Name = None,
     store: StorePath = None,
     as_json: AsJson = False,
@@ -76,7 +79,8 @@ def mix(
 
     given = Scores.load(tokens, "tokens") if tokens else Scores()
     operation = Mix(named("--to", to), by.value, unit.value, given, total, repeats, cap, seed)
-    opened = open_store(store)
+    opened = open_store(store, ray)
+    operation = replace(operation, executor=opened.executor)
     with progress_bar() as progress:
         parent = as_version(opened, data, progress=progress)
         version = opened.apply(operation, parent, name=name, progress=progress)

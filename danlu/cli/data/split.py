@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from danlu.cli.data.common import AsJson, Data, Name, StorePath, open_store, progress_bar
+from danlu.cli.data.common import AsJson, Data, Name, Ray, StorePath, open_store, progress_bar
 from danlu.cli.output import note, result_json, table
 
 EPILOG = """\b
@@ -29,6 +29,7 @@ def split(
         float,
         typer.Option(help="Prompts as alike as this stay together; 1: equal ones only."),
     ] = 0.9,
+    ray: Ray = None,
     name: Name = None,
     store: StorePath = None,
     as_json: AsJson = False,
@@ -39,7 +40,7 @@ def split(
 
     if not 0 < share < 1:
         raise typer.BadParameter(f"--share is {share:g}; it must be above 0 and below 1")
-    opened = open_store(store)
+    opened = open_store(store, ray)
     with progress_bar() as progress:
         version = as_version(opened, data, progress=progress)
         made = split_version(

@@ -66,8 +66,13 @@ class Sitting:
         """Return how many ballots there are."""
         return len(self._done) + len(self._open)
 
-    def decide(self, verdict: Verdict) -> None:
+    def decide(self, verdict: Verdict, *, seconds: float | None = None) -> None:
         """Keep a verdict on the current ballot, and go on to the next.
+
+        Args:
+            verdict: Which.
+            seconds: From showing to the verdict, where the front has measured it; None: since this
+                sitting has shown the ballot.
 
         Raises:
             EvaluationError: If there is no ballot left, or it does not take this verdict.
@@ -79,7 +84,8 @@ class Sitting:
             raise EvaluationError(
                 f"no such verdict.{did_you_mean(verdict, ballot.verdicts)}", where=verdict
             )
-        seconds = self._clock() - self._shown_at
+        if seconds is None:
+            seconds = self._clock() - self._shown_at
         cast(
             self.store,
             Vote(

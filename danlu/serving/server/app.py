@@ -11,13 +11,25 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from danlu.errors import did_you_mean
 from danlu.serving.gateway.forward import Forward
 from danlu.serving.gateway.routed import Routed
 from danlu.serving.server.capture import Capture
+from danlu.serving.server.described import (
+    HEALTH,
+    NUMBERS,
+    About,
+    Chat,
+    Completion,
+    Kept,
+    Models,
+    Responses,
+    Vectors,
+    answered,
+)
 from danlu.serving.server.faults import ApiError
 from danlu.serving.server.keys import Keys
 from danlu.serving.server.metrics import Metrics
@@ -39,9 +51,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 OPEN_ROUTES = ("/healthz", "/docs", "/openapi.json")
 """What may be asked without a key."""
-
-BODY_S = 30
-"""How long a client may take to send a request."""
 
 LEFT_CHECK_S = 0.25
 """How often is looked whether a client who waits for a whole answer is still there."""
@@ -71,14 +80,7 @@ def make_app(
 
     app = FastAPI(title="Danlu", lifespan=life, redoc_url=None)
     app.state.server = server
-    app.add_api_route("/healthz", server.health, methods=["GET"])
-    app.add_api_route("/metrics", server.numbers, methods=["GET"])
-    app.add_api_route("/v1/models", server.models, methods=["GET"])
-    app.add_api_route("/v1/models/{name:path}", server.model, methods=["GET"])
-    app.add_api_route("/v1/chat/completions", server.chat, methods=["POST"])
-    app.add_api_route("/v1/completions", server.complete, methods=["POST"])
-    app.add_api_route("/v1/embeddings", server.embed, methods=["POST"])
-    app.add_api_route("/v1/feedback", server.feedback, methods=["POST"])
+    _add_routes(app, server)
     app.add_exception_handler(ApiError, _api_error)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _not_valid)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _http_error)  # type: ignore[arg-type]
@@ -99,6 +101,26 @@ def make_app(
             allow_headers=["authorization", "content-type"],
         )
     return app
+
+
+def _add_routes(app: FastAPI, server: _Server) -> None:
+    def add(
+        path: str, answer: Callable[..., Any], responses: Responses, method: str = "GET"
+    ) -> None:
+        app.add_api_route(
+            path, answer, methods=[method], responses=responses, response_class=JSONResponse
+        )
+
+    add("/healthz", server.health, HEALTH)
+    app.add_api_route(
+        "/metrics", server.numbers, responses=NUMBERS, response_class=PlainTextResponse
+    )
+    add("/v1/models", server.models, answered(Models))
+    add("/v1/models/{name:path}", server.model, answered(About))
+    add("/v1/chat/completions", server.chat, answered(Chat, streams=True), "POST")
+    add("/v1/completions", server.complete, answered(Completion, streams=True), "POST")
+    add("/v1/embeddings", server.embed, answered(Vectors), "POST")
+    add("/v1/feedback", server.feedback, answered(Kept), "POST")
 
 
 class _Server:
@@ -275,9 +297,9 @@ class _Guard:
 
     async def _read(self, receive: Receive) -> Receive:
         """Read a request's body, so far as it may be, and return what gives it once more."""
-        body = bytearray()
+        body, client_s = bytearray(), self._server.settings.client_s
         try:
-            async with asyncio.timeout(BODY_S):
+            async with asyncio.timeout(client_s):
                 message = await receive()
                 while message["type"] == "http.request":
                     body += message.get("body") or b""
@@ -287,7 +309,7 @@ class _Guard:
                         break
                     message = await receive()
         except TimeoutError as error:
-            text = f"the request was not whole after {BODY_S} s."
+            text = f"the request was not whole after {client_s:g} s."
             raise ApiError(text, status=408, code="slow") from error
         first = True
 

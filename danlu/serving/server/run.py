@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from danlu.serving import listening as sockets
+from danlu.serving.patience import patient
 from danlu.serving.server.app import make_app
 from danlu.serving.server.settings import ServerSettings
 
@@ -49,6 +50,7 @@ def serve(
         log_level=logging.WARNING,
         access_log=False,
         timeout_graceful_shutdown=int(settings.drain_s) + 5,
+        http=patient(settings.client_s),
         h11_max_incomplete_event_size=64 * 1024,
         timeout_keep_alive=30,
     )

@@ -23,6 +23,8 @@ class ServerSettings:
         seconds: How long a request may take.
         body_bytes: Largest request.
         concurrency: Requests answered at a time; more are refused with 429.
+        client_s: How long a client may take to send the head of a request and then its body, and
+            to read what is there for it.
         drain_s: How long answers under way may go on after SIGTERM.
         capture: Folder that conversations are written to; None writes nothing.
         keep_days: For how long they are kept.
@@ -39,12 +41,13 @@ class ServerSettings:
     seconds: float = 600.0
     body_bytes: int = 4 * 2**20
     concurrency: int = 256
+    client_s: float = 30.0
     drain_s: float = 30.0
     capture: Path | None = None
     keep_days: int = 30
 
     def __post_init__(self) -> None:
-        for name in ("longest", "seconds", "body_bytes", "concurrency", "keep_days"):
+        for name in ("longest", "seconds", "body_bytes", "concurrency", "client_s", "keep_days"):
             if not getattr(self, name) > 0:
                 raise DanluError(f"is {getattr(self, name)}; it must be above 0.", where=name)
         if self.host not in LOOPBACK and self.keys is None:

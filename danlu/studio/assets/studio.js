@@ -48,6 +48,14 @@ window.studio = (() => {
   document.addEventListener("htmx:configRequest", (event) => {
     event.detail.headers["X-CSRF-Token"] = csrf;
   });
+  // A form that HTMX has not reached yet does nothing, where the browser would leave the page.
+  document.addEventListener(
+    "submit",
+    (event) => {
+      if (event.target.matches("[hx-post], [hx-get]")) event.preventDefault();
+    },
+    true,
+  );
   document.addEventListener("htmx:responseError", (event) => {
     toast(event.detail.xhr.responseText || t("failed"), "fault");
   });

@@ -45,6 +45,7 @@ class Job(Row):
         arguments: Of ``danlu``, one by one; no shell reads them.
         run: The run it makes or goes on with, as ``FOLDER/NAME``; None if it is of no run.
         started_at: When.
+        leads_to: Address of the page that shows what it has made; None if there is none.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Job(Row):
     arguments: tuple[Text, ...] = Field(min_length=1)
     run: Text | None = None
     started_at: datetime
+    leads_to: Text | None = None
 
 
 class Ended(Row):
@@ -121,6 +123,7 @@ class JobTable:
         *,
         run: str | None = None,
         given: Mapping[str, str] | None = None,
+        leads_to: str | None = None,
     ) -> JobView:
         """Start ``danlu ARGUMENTS`` in the workspace, in a process group of its own.
 
@@ -130,6 +133,7 @@ class JobTable:
                 returns them, for a job that reads its own files.
             run: The run it is about.
             given: Files to put into the folder first, by name.
+            leads_to: Address of the page that shows what it makes.
         """
         moment = datetime.now(UTC)
         folder = self._folder / f"{moment:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(2)}"
@@ -144,6 +148,7 @@ class JobTable:
             arguments=tuple(arguments),
             run=run,
             started_at=moment.replace(microsecond=0),
+            leads_to=leads_to,
         )
         files.write_atomically(folder / "job.json", job.to_json(indent=2) + "\n")
         lock = files.Lock(folder / ".lock")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
-from urllib.parse import quote, urlencode
 
+import numpy as np
 from fastapi import APIRouter, Request
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import Response
 
 from danlu.errors import StoreError
 from danlu.records import Record
+from danlu.studio.check_index import CheckIndex
 from danlu.studio.data_index import RecordIndex
 from danlu.studio.data_view import (
     Line,
@@ -26,20 +26,22 @@ from danlu.studio.data_view import (
     version_rows,
 )
 from danlu.studio.datasets import Datasets
-from danlu.studio.forms import Form, read_form
-from danlu.studio.rendering import page, words_of
+from danlu.studio.pages import data_checks, data_counts, data_edits
+from danlu.studio.pages.data_edits import name_for
+from danlu.studio.pages.data_tokens import models_of, tokens_of
+from danlu.studio.rendering import page
 from danlu.studio.shared import shared
-from danlu.workshop.operations.choice import Choice
-from danlu.workshop.operations.edits import Drop, Retype, Revise, Tag
-from danlu.workshop.store.decision import Operation
-from danlu.workshop.store.store import Store
 from danlu.workshop.store.version import Version
 from danlu.workshop.store.writer import FATES, characters
 
 router = APIRouter(prefix="/data")
+router.include_router(data_edits.router)
+router.include_router(data_checks.router)
+router.include_router(data_counts.router)
 PER_PAGE = 50
 MOST_STEPS = 20
 SORTS = ("", "long", "short")
+NOTHING = np.empty(0, np.uint64)
 KINDS = ("changed", "added", "removed", "retyped")
 
 
@@ -72,7 +74,9 @@ def show(request: Request, given: str) -> Response:
     version = own.store.find(given)
     index = own.records(version)
     asked = _asked(request)
-    found = _found(index, asked) if index else None
+    checked = own.checked(version)
+    findings = checked[1] if checked else None
+    found = _found(index, asked, findings) if index else None
     if not index and not any(asked.values()):
         found = _beginning(version)
     is_part = _is_part(request, "records")
@@ -86,6 +90,7 @@ def show(request: Request, given: str) -> Response:
         is_read=index is not None,
         read=0 if index else own.read_so_far(version, "records"),
         per_page=PER_PAGE,
+        rules=sorted(findings.rules) if findings else [],
         **({} if is_part else _head(request, version, index)),
     )
 
@@ -100,15 +105,22 @@ def record(request: Request, given: str) -> Response:
         return _wait(request, given, version)
     one = _record(index, request.query_params.get("id", ""))
     taxonomy = version.taxonomy
+    tokens = tokens_of(request, one)
+    checked = own.checked(version)
+    if _is_part(request, "tokens"):
+        return page(request, "data/tokens.html", record=one, **tokens)
     return page(
         request,
         "data/record.html",
+        **tokens,
         given=given,
         version=version,
         record=one,
+        is_large=data_edits.is_large(version),
+        findings=checked[1].of(one.id) if checked else [],
         pretty=_pretty,
         history=[(step, entry) for step, rows in _history(own, version, one.id) for entry in rows],
-        name=_name_for(own.store, version, given),
+        name=name_for(own.store, version, given),
         task_types=sorted(taxonomy.skills) if taxonomy else sorted(index.types),
     )
 
@@ -195,35 +207,6 @@ def compare(request: Request) -> Response:
     )
 
 
-@router.post("/edit")
-async def edit(request: Request) -> Response:
-    """Drop, tag, retype or revise a record: a new version, to which the name points from now."""
-    form = await read_form(request)
-    own = _datasets(request)
-    made, name = await asyncio.to_thread(_edit, request, own, form)
-    given = name or made.id
-    to = f"/data/version/{quote(given)}"
-    if form["action"] != "drop":
-        to = f"/data/record/{quote(given)}?{urlencode({'id': form['id']})}"
-    return PlainTextResponse("", headers={"hx-redirect": to})
-
-
-@router.post("/undo")
-async def undo(request: Request) -> Response:
-    """Let a name point to the version before the last edit by hand."""
-    form = await read_form(request)
-    store = _datasets(request).store
-    name = form["name"]
-    version = store.find(name)
-    if store.history(name)[-1].version != form["version"]:
-        raise StoreError(words_of(request)("data.moved", name=name), where=name)
-    if not undoable(version):
-        raise StoreError(words_of(request)("data.no_undo"), where=name)
-    store.name(store.find(version.manifest.parents[0].id), name)
-    to = f"/data/version/{quote(name)}"
-    return PlainTextResponse("", headers={"hx-redirect": to})
-
-
 # Inner -----------------------------------------------------------------------------------
 
 
@@ -240,12 +223,16 @@ def _number(text: str | None) -> int | None:
 
 
 def _asked(request: Request) -> dict[str, str]:
-    names = ("q", "task_type", "tag", "least", "most", "sort", "first")
+    names = ("q", "task_type", "tag", "finding", "least", "most", "sort", "first")
     return {name: request.query_params.get(name, "") for name in names}
 
 
-def _found(index: RecordIndex, asked: Mapping[str, str]) -> dict[str, Any]:
+def _found(
+    index: RecordIndex, asked: Mapping[str, str], findings: CheckIndex | None
+) -> dict[str, Any]:
     """Return a page of the records that fit."""
+    rule = asked["finding"]
+    among = (rule, findings.ids(rule) if findings else NOTHING) if rule else None
     positions = index.find(
         text=asked["q"],
         task_type=asked["task_type"],
@@ -253,17 +240,20 @@ def _found(index: RecordIndex, asked: Mapping[str, str]) -> dict[str, Any]:
         least=_number(asked["least"]),
         most=_number(asked["most"]),
         sort=asked["sort"],
+        among=among,
     )
     first = _number(asked["first"]) or 0
     here = [int(at) for at in positions[first : first + PER_PAGE]]
-    return {"lines": _lines(index, here), "total": len(positions), "first": first}
+    lines = _lines(index, here)
+    told = {one.record.id: findings.of(one.record.id, rule) for one in lines} if findings else {}
+    return {"lines": lines, "total": len(positions), "first": first, "told": told if rule else {}}
 
 
 def _beginning(version: Version) -> dict[str, Any]:
     """Return the first page of a version that is not read yet."""
     records = islice(version.records(), PER_PAGE)
     lines = [line_of(record, characters(record)) for record in records]
-    return {"lines": lines, "total": version.manifest.records, "first": 0}
+    return {"lines": lines, "total": version.manifest.records, "first": 0, "told": {}}
 
 
 def _lines(index: RecordIndex, positions: list[int]) -> list[Line]:
@@ -275,8 +265,14 @@ def _lines(index: RecordIndex, positions: list[int]) -> list[Line]:
 def _head(request: Request, version: Version, index: RecordIndex | None) -> Mapping[str, Any]:
     store = _datasets(request).store
     names = store.names_of(version)
-    rows = type_rows(version, index)
+    counting = data_counts.take(request, version)
+    counted = _datasets(request).counted(version)
+    rows = type_rows(version, index, counted)
     return {
+        "counting": counting,
+        "counted": counted,
+        "models": models_of(request),
+        "all_tokens": sum(row.tokens or 0 for row in rows if not row.depth),
         "names": names,
         "tree": rows,
         "loss": sum(row.loss or 0.0 for row in rows if not row.depth),
@@ -331,58 +327,3 @@ def _pretty(value: Any) -> str:
     """Return what is nested as JSON that a person reads; the template escapes it."""
     plain = list(value) if isinstance(value, tuple) else value
     return json.dumps(plain, ensure_ascii=False, indent=2)
-
-
-def _name_for(store: Store, version: Version, given: str) -> str:
-    """Return the name that an edit moves on: the one in the address, or the only one."""
-    names = store.names_of(version)
-    if given in names:
-        return given
-    return names[0] if len(names) == 1 else ""
-
-
-def _edit(request: Request, own: Datasets, form: Form) -> tuple[Version, str]:
-    words = words_of(request)
-    version, name = own.store.find(form["version"]), form.get("name").strip()
-    history = own.store.names.history(name) if name and own.store.has(name) else []
-    if history and history[-1].version != version.id:
-        raise StoreError(words("data.moved", name=name), where=name)
-    operation = _operation(version, form)
-    return own.store.apply(operation, version, name=name or None), name
-
-
-def _operation(version: Version, form: Form) -> Operation:
-    """Return what a form asks for, as ``danlu data drop``, ``tag``, ``retype``, ``revise`` do.
-
-    Raises:
-        StoreError: If it asks for something else.
-    """
-    choice, action = Choice(ids=(form["id"],)), form["action"]
-    if action == "drop":
-        return Drop(choice, form.get("reason"))
-    if action == "tag":
-        add, remove = (form.get(one).replace(",", " ").split() for one in ("add", "remove"))
-        return Tag(choice, tuple(add), (*remove, *form.all("untag")))
-    if action == "retype":
-        new, taxonomy = form["task_type"].strip(), version.taxonomy
-        if taxonomy and new not in taxonomy.skills:
-            raise StoreError(f"the task type {new!r} is not in the taxonomy.{taxonomy.hint(new)}")
-        return Retype(choice, new)
-    if action == "revise":
-        return Revise(
-            form["id"], _texts(form, "message"), _texts(form, "answer"), form.get("reason")
-        )
-    raise StoreError(f"{action!r} is no edit: drop, tag, retype or revise.", where="action")
-
-
-def _texts(form: Form, kind: str) -> tuple[tuple[int, str], ...]:
-    """Return the texts that differ from what the page was given, by number.
-
-    A browser ends lines by CR LF in a form, whatever they were.
-    """
-    found = []
-    for number in range(1, len([one for one in form.names() if one.startswith(f"{kind}.")]) + 1):
-        new = form.get(f"{kind}.{number}").replace("\r\n", "\n")
-        if new != form.get(f"was.{kind}.{number}").replace("\r\n", "\n"):
-            found.append((number, new))
-    return tuple(found)

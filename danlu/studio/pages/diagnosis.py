@@ -10,11 +10,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
+from danlu.runs import RunDirectory
 from danlu.runs.findings import Finding, read_alerts, read_probes
+from danlu.studio.experiments import experiments, read
 from danlu.studio.forms import read_form
 from danlu.studio.found import FoundRow, rows_of
 from danlu.studio.jobs.table import JobView
-from danlu.studio.rendering import page
+from danlu.studio.rendering import page, words_of
 from danlu.studio.shared import shared
 
 router = APIRouter(prefix="/diagnosis")
@@ -82,6 +84,23 @@ def listing(request: Request) -> Response:
         severities=SEVERITIES,
         task_types=sorted({row.task_type for row in found.rows} - {""}),
         per_page=PER_PAGE,
+        results=[] if part else experiments(shared(request).workspace),
+    )
+
+
+@router.get("/result")
+def result(request: Request) -> Response:
+    """Show what a sweep, a scaling, a squeeze or a latency card has found."""
+    own, asked = shared(request), request.query_params
+    kind, path = asked.get("kind", ""), asked.get("path", "")
+    found = read(own.workspace, kind, path, words_of(request))
+    return page(
+        request,
+        "diagnosis/result.html",
+        kind=kind,
+        path_of=path,
+        found=found,
+        has_run=own.workspace.has_run,
     )
 
 
@@ -103,6 +122,7 @@ def show(request: Request, name: str) -> Response:
         cards=[Card(row, by_place[row.probe, row.place]) for row in rows],
         alerts=read_alerts(run.path),
         job=_job(request, name),
+        dataset=_dataset(request, run),
         cut=cut,
         most=(MOST_CASES, MOST_RECORDS, MOST_STEPS),
     )
@@ -147,6 +167,13 @@ def cut(value: Any) -> str:
     if len(text) <= LONGEST_TEXT:
         return text
     return f"{text[:LONGEST_TEXT]}\n… +{len(text) - LONGEST_TEXT:,}"
+
+
+def _dataset(request: Request, run: RunDirectory) -> str:
+    """Return the dataset version that has a run's records; empty if there is not just one here."""
+    resolved, store = run.resolved(), shared(request).datasets.store
+    known = [str(one.get("id", "")) for one in resolved.datasets] if resolved else []
+    return known[0] if len(known) == 1 and store.has(known[0]) else ""
 
 
 def _job(request: Request, name: str) -> JobView | None:

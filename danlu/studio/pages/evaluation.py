@@ -8,6 +8,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from danlu.errors import RunError
+from danlu.studio.data_view import line_of
 from danlu.studio.rendering import page
 from danlu.studio.shared import shared
 
@@ -89,4 +91,35 @@ def cases(request: Request) -> Response:
         first=start,
         per_page=PER_PAGE,
         address={"a": a.name, "b": b.name, "task_type": task_type, "moved": moved or "all"},
+    )
+
+
+@router.get("/nearest")
+def nearest(request: Request) -> Response:
+    """Show which records of the data that a model was trained on are most like a prompt."""
+    from danlu.evaluation.compared import text_of
+    from danlu.studio import evaluations
+    from danlu.studio.nearest import nearest as most_alike
+
+    own, asked = shared(request), request.query_params
+    found = evaluations.read_list(own.workspace)
+    view = found.find(asked.get("name", ""))
+    item = next((one for one in view.directory.items() if one.id == asked.get("item")), None)
+    if item is None:
+        raise RunError("there is no such prompt.", where=asked.get("item", ""))
+    given = view.of.model.data_version or ""
+    store = own.datasets.store
+    index = own.datasets.records(store.find(given)) if given and store.has(given) else None
+    is_read = not given or not store.has(given) or index is not None
+    prompt = text_of(dict(item.messages[-1])) if item.messages else ""
+    return page(
+        request,
+        "evaluation/nearest.html",
+        view=view,
+        item=item.id,
+        version=given,
+        is_known=bool(given) and store.has(given),
+        is_read=is_read,
+        near=most_alike(index, prompt) if index else [],
+        line_of=line_of,
     )

@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -18,6 +19,8 @@ import numpy as np
 from danlu.errors import StoreError
 from danlu.records import Record
 from danlu.records.record import UNLABELLED
+from danlu.workshop.execution.blocks import Block, blocks_of
+from danlu.workshop.execution.executor import HERE, Executor
 from danlu.workshop.likeness.neighbours import Index
 from danlu.workshop.likeness.text import fold
 from danlu.workshop.operations.split import prompt_text
@@ -97,6 +100,7 @@ class Label:
         limit: Least confidence that is taken.
         neighbours: How many of the nearest are asked.
         model: Who is asked last; None is nobody.
+        executor: Asks rules and neighbours of blocks of records, where no model is asked.
         model_tries: So many labelled records the model is asked about too, to tell how it does.
 
     Raises:
@@ -111,6 +115,7 @@ class Label:
     limit: float = 0.6
     neighbours: int = 8
     model: Proposer | None = None
+    executor: Executor = field(default=HERE, metadata={"setting": False}, compare=False)
     model_tries: int = field(default=0, metadata={"setting": False}, compare=False)
     trial: Trial = field(default_factory=Trial, metadata={"setting": False}, compare=False)
     model_trial: Trial = field(default_factory=Trial, metadata={"setting": False}, compare=False)
@@ -137,13 +142,23 @@ class Label:
             near.check(self.trial, progress)
         ways = [one for one in (rules, near) if one]
         asked = self._asked(records, ways) if self.model else {}
+        elsewhere = self._elsewhere(records, ways)
         for record in records:
+            found = next(elsewhere) if elsewhere else None
             if not is_unlabelled(record):
                 yield keep(record)
             elif record.id in asked:
                 yield self._decision(record, asked[record.id])
             else:
-                yield self._decision(record, _proposals(record, ways))
+                yield self._decision(record, _proposals(record, ways) if found is None else found)
+
+    def _elsewhere(
+        self, records: Iterable[Record], ways: Sequence[_Rules | _Neighbours]
+    ) -> Iterator[list[Proposal]] | None:
+        """Let the executor propose for all records; None if that is done here, one at a time."""
+        if self.executor is HERE or self.model or isinstance(records, Iterator):
+            return None
+        return chain.from_iterable(self.executor.map(_Proposing(ways), blocks_of(records)))
 
     def _asked(
         self, records: Iterable[Record], ways: Sequence[_Rules | _Neighbours]
@@ -190,6 +205,19 @@ class Label:
         entry = Entry(record.id, record.task_type, "kept", DOUBTFUL, value, self.limit)
         partner = best.partner if best else None
         return Decision(record, replace(entry, partner=partner, detail=detail))
+
+
+@dataclass(frozen=True)
+class _Proposing:
+    """Proposes for the records of a block."""
+
+    ways: Sequence[_Rules | _Neighbours]
+
+    def __call__(self, block: Block) -> list[list[Proposal]]:
+        return [
+            _proposals(record, self.ways) if is_unlabelled(record) else []
+            for record in block.records()
+        ]
 
 
 def _proposals(record: Record, ways: Sequence[_Rules | _Neighbours]) -> list[Proposal]:
@@ -256,7 +284,7 @@ class _Neighbours:
     """Labelled records, and what the nearest of them say."""
 
     def __init__(self, records: Iterable[Record], label: Label) -> None:
-        self._label = label
+        self._limit, self._neighbours = label.limit, label.neighbours
         by_type: dict[str, list[tuple[bytes, str, str]]] = defaultdict(list)
         for record in records:
             known = label.taxonomy is None or record.task_type in label.taxonomy.skills
@@ -286,7 +314,7 @@ class _Neighbours:
         likeness = self._index.similarities(text)
         if without is not None:
             likeness[without] = 0.0
-        count = min(self._label.neighbours, len(likeness))
+        count = min(self._neighbours, len(likeness))
         nearest = np.argpartition(-likeness, count - 1)[:count]
         nearest = nearest[np.lexsort((nearest, -likeness[nearest]))]
         mass: dict[str, float] = defaultdict(float)
@@ -308,7 +336,7 @@ class _Neighbours:
         for done, place in enumerate(drawn, start=1):
             proposal = self._ask(self._texts[place], without=place)
             trial.records += 1
-            if proposal and proposal.confidence >= self._label.limit:
+            if proposal and proposal.confidence >= self._limit:
                 trial.accepted += 1
                 trial.right += proposal.task_type == self._types[place]
             progress("label: checking the neighbours", done, len(drawn))

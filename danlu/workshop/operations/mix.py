@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import ClassVar, Literal, NamedTuple
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from danlu.errors import RecordError
 from danlu.records import Record
+from danlu.workshop.execution.blocks import Block, blocks_of
+from danlu.workshop.execution.executor import HERE, Executor
 from danlu.workshop.likeness.overlap import Int64
 from danlu.workshop.likeness.parts import parts
 from danlu.workshop.operations.given import Scores
@@ -69,6 +71,7 @@ class Mix:
         cap: Largest amount of a group.
         seed: Another seed, another draw. Which records are taken depends on the id of each alone,
             so that a draw changes little when other records come or go.
+        executor: Looks at the records.
 
     Raises:
         DanluError: If the targets say nothing that can be done.
@@ -85,6 +88,7 @@ class Mix:
     repeats: float = 1.0
     cap: float | None = None
     seed: int = 0
+    executor: Executor = field(default=HERE, metadata={"setting": False}, compare=False)
 
     def __post_init__(self) -> None:
         Targets.parse(self.targets)
@@ -145,12 +149,12 @@ class Mix:
         ids: list[str] = []
         names: list[str] = []
         counts: list[int] = []
-        group_of = self._grouping()
-        for record in records:
-            ids.append(record.id)
-            names.append(group_of(record))
-            # An empty answer is still an end of the turn to be learned.
-            counts.append(max(1, len(parts(record).answer)) if self.unit == "characters" else 1)
+        looking = _Looking(self.by, self.unit, frozenset(Targets.parse(self.targets).names))
+        for seen in self.executor.map(looking, blocks_of(records)):
+            for id_, name, count in seen:
+                ids.append(id_)
+                names.append(name)
+                counts.append(count)
         amount = np.array(self._tokens(ids) if self.unit == "tokens" else counts, np.float64)
         numbers: dict[str, int] = {}
         for name in sorted(set(names)):
@@ -168,25 +172,35 @@ class Mix:
         marks = marks_of_ids(ids, self.seed)
         return _Drawn(ids, rows, group, amount, take(times, group, amount, marks))
 
-    def _grouping(self) -> Callable[[Record], str]:
-        """Return what names the group of a record."""
-        if self.by == "task_type":
-            return lambda record: record.task_type
-        if self.by == "area":
-            return lambda record: record.task_type.partition("/")[0]
-        named = set(Targets.parse(self.targets).names)
-
-        def source_of(record: Record) -> str:
-            return record.source if record.source in named else PurePath(record.source).stem
-
-        return source_of
-
     def _tokens(self, ids: Iterable[str]) -> list[float]:
         try:
             return self.tokens.of(ids)
         except RecordError as error:
             remedy = "Give trained tokens: --tokens FILE, as 'danlu data score' writes it."
             raise RecordError(f"{error.message} {remedy}") from error
+
+
+@dataclass(frozen=True)
+class _Looking:
+    """Says of the records of a block what a mix must know of them: id, group and amount."""
+
+    by: Grouping
+    unit: Unit
+    named: frozenset[str]
+
+    def __call__(self, block: Block) -> list[tuple[str, str, int]]:
+        return [(one.id, self._group(one), self._amount(one)) for one in block.records()]
+
+    def _group(self, record: Record) -> str:
+        if self.by == "task_type":
+            return record.task_type
+        if self.by == "area":
+            return record.task_type.partition("/")[0]
+        return record.source if record.source in self.named else PurePath(record.source).stem
+
+    def _amount(self, record: Record) -> int:
+        # An empty answer is still an end of the turn to be learned.
+        return max(1, len(parts(record).answer)) if self.unit == "characters" else 1
 
 
 class _Drawn(NamedTuple):

@@ -12,10 +12,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import ClassVar, Literal, NamedTuple
 
 from danlu.records import Record
 from danlu.sequences.split import held_out_count
+from danlu.workshop.execution.blocks import Block, blocks_of
+from danlu.workshop.execution.executor import HERE, Executor
 from danlu.workshop.likeness.near import near_groups
 from danlu.workshop.likeness.text import fold
 from danlu.workshop.store.decision import Decision, Progress, drop, keep
@@ -78,6 +81,7 @@ class Split:
         near: Jaccard similarity from which prompts are near-duplicates and stay together; at 1 only
             equal ones do.
         drawn: What was drawn before, for the second part; by record id.
+        executor: Looks at the records.
     """
 
     name: ClassVar[str] = "split"
@@ -88,11 +92,13 @@ class Split:
     seed: int = 0
     near: float = NEAR
     drawn: dict[str, Part] = field(default_factory=dict, metadata={"setting": False})
+    executor: Executor = field(default=HERE, metadata={"setting": False})
 
     def decide(self, records: Iterable[Record], progress: Progress) -> Iterator[Decision]:
         """Keep the records of the part."""
         if not self.drawn:
-            self.drawn.update(draw(records, self.share, self.seed, groups_of(self.near)))
+            near = groups_of(self.near)
+            self.drawn.update(draw(records, self.share, self.seed, near, self.executor))
         for record in records:
             other = self.drawn[record.id] != self.part
             yield drop(record, "other part", self.drawn[record.id]) if other else keep(record)
@@ -122,14 +128,18 @@ def split(
     drawn: dict[str, Part] = {}
     made = []
     for part in ("train", "eval"):
-        operation = Split(part, share, seed, near, drawn)
+        operation = Split(part, share, seed, near, drawn, store.executor)
         called = f"{name}-{part}" if name else None
         made.append(store.apply(operation, version, name=called, progress=progress))
     return Parts(*made)
 
 
 def draw(
-    records: Iterable[Record], share: float, seed: int, near_groups: NearGroups = equal_groups
+    records: Iterable[Record],
+    share: float,
+    seed: int,
+    near_groups: NearGroups = equal_groups,
+    executor: Executor = HERE,
 ) -> dict[str, Part]:
     """Say of every record which part it goes to.
 
@@ -140,7 +150,7 @@ def draw(
     Returns:
         The part, by id, in the order of the records.
     """
-    ids, task_types, groups = _grouped(records, near_groups)
+    ids, task_types, groups = _grouped(records, near_groups, executor)
     members: dict[int, list[int]] = defaultdict(list)
     for position, group in enumerate(groups):
         members[group].append(position)
@@ -159,8 +169,31 @@ def draw(
     }
 
 
+class _Seen(NamedTuple):
+    """What a split must know of a record."""
+
+    id: str
+    task_type: str
+    prompt: str
+    conversations: list[tuple[str, str]]
+    stages: list[bytes]
+
+
+def _look(block: Block) -> list[_Seen]:
+    return [
+        _Seen(
+            record.id,
+            record.task_type,
+            prompt_text(record),
+            list(_conversations(record)),
+            _stages(record),
+        )
+        for record in block.records()
+    ]
+
+
 def _grouped(
-    records: Iterable[Record], near_groups: NearGroups
+    records: Iterable[Record], near_groups: NearGroups, executor: Executor
 ) -> tuple[list[str], list[str], list[int]]:
     """Return ids, task types, and the number of each record's group."""
     ids: list[str] = []
@@ -169,14 +202,15 @@ def _grouped(
     joined = _Joined()
     whole: dict[bytes, int] = {}
     earlier: list[tuple[int, bytes]] = []
-    for position, record in enumerate(records):
-        ids.append(record.id)
-        task_types.append(record.task_type)
-        prompts.append(prompt_text(record))
+    seen = chain.from_iterable(executor.map(_look, blocks_of(records)))
+    for position, one in enumerate(seen):
+        ids.append(one.id)
+        task_types.append(one.task_type)
+        prompts.append(one.prompt)
         joined.add()
-        for key in _conversations(record):
+        for key in one.conversations:
             joined.join(position, joined.named.setdefault(key, position))
-        *before, last = _stages(record)
+        *before, last = one.stages
         joined.join(position, whole.setdefault(last, position))
         earlier += [(position, stage) for stage in before]
     for position, stage in earlier:

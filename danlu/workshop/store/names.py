@@ -28,6 +28,27 @@ class Pointing(Part):
     at: datetime
 
 
+class NameMovedError(StoreError):
+    """A name points to another version than who wants to move it has seen.
+
+    Attributes:
+        name: The name.
+        now: Id of the version to which it points; empty if it is gone.
+        seen: Id of the version to which it pointed; empty if it was free.
+        kept: Id of the version that was made and is there without the name; empty if none was.
+    """
+
+    def __init__(self, name: str, now: str, seen: str, kept: str = "") -> None:
+        at = f"points to {now} by now" if now else "is gone by now"
+        was = f"pointed to {seen}" if seen else "was free"
+        made = f" What was made is kept as {kept}." if kept else ""
+        super().__init__(
+            f"{name!r} {at}; it {was} when this began. Look at the difference, and do it again on "
+            f"what is there.{made}"
+        )
+        self.name, self.now, self.seen, self.kept = name, now, seen, kept
+
+
 class Names:
     """The names of a store, one file each, whose last line is where the name points now.
 
@@ -49,11 +70,23 @@ class Names:
         path = self._path(name)
         return self._read(path) if path.is_file() else []
 
-    def point(self, name: str, version: str) -> bool:
-        """Let a name point to a version; False if it does already."""
+    def point(self, name: str, version: str, seen: str | None = None) -> bool:
+        """Let a name point to a version; False if it does already.
+
+        Args:
+            name: The name.
+            version: To which.
+            seen: Where it must point now, empty where nowhere; None: wherever it does.
+
+        Raises:
+            NameMovedError: If it points elsewhere.
+        """
         from danlu.runs.files import write_atomically
 
         history = self.history(name)
+        now = history[-1].version if history else ""
+        if seen is not None and now not in (seen, version):
+            raise NameMovedError(name, now, seen)
         if history and history[-1].version == version:
             return False
         history.append(Pointing(version=version, at=datetime.now(UTC)))

@@ -41,7 +41,15 @@ from danlu.workshop.store.manifest import (
     OperationInfo,
     Parent,
 )
-from danlu.workshop.store.names import PREFIX, VERSION_ID, Names, Pointing, check_name, pointed_to
+from danlu.workshop.store.names import (
+    PREFIX,
+    VERSION_ID,
+    NameMovedError,
+    Names,
+    Pointing,
+    check_name,
+    pointed_to,
+)
 from danlu.workshop.store.settings import settings_of
 from danlu.workshop.store.version import MANIFEST, REJECTED, Version
 from danlu.workshop.store.watch import REPORT_EVERY, Watched
@@ -158,6 +166,7 @@ class Store:
         parent: Version,
         *,
         name: str | None = None,
+        seen: str | None = None,
         taxonomy: Taxonomy | None = None,
         progress: Progress = no_progress,
     ) -> Version:
@@ -167,6 +176,8 @@ class Store:
             operation: What is done.
             parent: To whose records.
             name: Shall point to the result.
+            seen: The version to which that name must point, empty where it must be free; else
+                the result is there, and nothing points to it. None: it may point anywhere.
             taxonomy: Of the result; None is the parent's.
             progress: Told how far the work is.
 
@@ -175,6 +186,7 @@ class Store:
 
         Raises:
             OperationFaultError: If the operation passes over a record or decides twice.
+            NameMovedError: If the name points elsewhere than ``seen``.
         """
         manifest = parent.manifest
         tree = taxonomy.settings() if taxonomy else manifest.taxonomy
@@ -187,7 +199,7 @@ class Store:
             taxonomy=tree,
             file_format=manifest.file_format,
         )
-        return self.make(operation, material, name=name, progress=progress)
+        return self.make(operation, material, name=name, seen=seen, progress=progress)
 
     def make(
         self,
@@ -195,9 +207,10 @@ class Store:
         material: Material,
         *,
         name: str | None = None,
+        seen: str | None = None,
         progress: Progress = no_progress,
     ) -> Version:
-        """Make a version of any material, or find it if it was made before."""
+        """Make a version of any material, or find it if it was made before; see ``apply``."""
         if name is not None:
             check_name(name)
         info = OperationInfo(
@@ -215,18 +228,28 @@ class Store:
                     is_new = True
         version = Version(path, is_new=is_new)
         if name is not None:
-            self.name(version, name)
+            try:
+                self.name(version, name, seen)
+            except NameMovedError as error:
+                raise NameMovedError(name, error.now, error.seen, version.id) from None
         return version
 
-    def name(self, version: Version, name: str) -> bool:
+    def name(self, version: Version, name: str, seen: str | None = None) -> bool:
         """Let a name point to a version; False if it does already.
 
+        Args:
+            version: To which.
+            name: The name.
+            seen: Where it must point when that is done, empty where nowhere; None: anywhere. Of
+                two who have seen the same, one moves the name and the other is told.
+
         Raises:
+            NameMovedError: If it points elsewhere.
             StoreError: If the name could be taken for something else.
         """
         check_name(name)
         with self._lock("names"):
-            return self.names.point(name, version.id)
+            return self.names.point(name, version.id, seen)
 
     def history(self, name: str) -> list[Pointing]:
         """Return where a name points and pointed, oldest first.
@@ -343,7 +366,7 @@ def _write(
                     progress(f"{info.name}: records", done, material.count)
         else:
             records = partial(material.records, building / REJECTED)
-            watched = Watched(records, material.count, info.name, progress)
+            watched = Watched(records, material.count, info.name, progress, material.blocks)
             for decision in operation.decide(watched, progress):
                 out.add(watched.settled(decision))
             watched.must_be_done()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from danlu.records import Record
+from danlu.workshop.execution.blocks import Block, blocks_of
 from danlu.workshop.store.decision import Decision, Progress
 from danlu.workshop.veto import after_veto, protects
 
@@ -26,6 +27,8 @@ class Watched:
         count: How many there are; None if nobody knows yet.
         name: Of the operation.
         progress: Told how many records were given.
+        blocks: The same records in blocks, for whoever looks at them elsewhere; they are not given
+            by that.
     """
 
     def __init__(
@@ -34,8 +37,10 @@ class Watched:
         count: int | None,
         name: str,
         progress: Progress,
+        blocks: Callable[[], Iterator[Block]] | None = None,
     ) -> None:
         self._records = records
+        self._blocks = blocks
         self._count = count
         self._name = name
         self._progress = progress
@@ -58,6 +63,15 @@ class Watched:
             yield record
         if self._count is None:
             self._count = position
+
+    def blocks(self) -> Iterator[Block]:
+        """Return the records in blocks."""
+        if self._blocks is None:
+            yield from blocks_of(iter(self))
+            return
+        for block in self._blocks():
+            self._progress(f"{self._name}: records", getattr(block, "first", 0), self._count)
+            yield block
 
     def settled(self, decision: Decision) -> Decision:
         """Check a decision, and return what a tag leaves of it.

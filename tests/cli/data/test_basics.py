@@ -162,3 +162,12 @@ def test_revise(capsys: pytest.CaptureFixture[str]) -> None:
     assert "must be NUMBER=TEXT" in capsys.readouterr().err
     assert run([*words, "--message", "99=x"]) == 2
     assert "no number 99" in capsys.readouterr().err
+    for wrong in ("{", "[1]", '{"messages": {"x": "y"}}', '{"messages": {"1": 2}}', '{"more": {}}'):
+        Path("texts.json").write_text(wrong)
+        assert run([*words, "--texts", "texts.json"]) == 2
+        assert '{"messages": {"2": TEXT}' in capsys.readouterr().err
+    assert run([*words, "--texts", "none.json"]) == 2
+    capsys.readouterr()
+    Path("texts.json").write_text('{"messages": {"1": "二"}}', "utf-8")
+    assert run([*words, "--texts", "texts.json", "-n", "mine", "--if-at", "v0123456789abcdef"]) == 2
+    assert "What was made is kept as v" in capsys.readouterr().err

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import random
+import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +23,7 @@ from danlu.workshop.execution.shards import Shards, decide_shard, decides_by_tas
 from danlu.workshop.likeness.tiles import Tile
 from danlu.workshop.operations.dedup import Dedup
 from danlu.workshop.operations.importing import import_files
+from danlu.workshop.operations.label import Label
 from danlu.workshop.operations.mix import Mix
 from danlu.workshop.operations.novelty import Novelty
 from danlu.workshop.operations.select import Select
@@ -38,8 +42,12 @@ class InShards:
     def __init__(self) -> None:
         self.sharded: list[str] = []
         self.tiles = 0
+        self.looks: Counter[str] = Counter()
+        self.stays_here = threading.Lock()  # which no pickle takes along, as with a cluster
 
     def map(self, function: Any, items: Iterable[Any]) -> Iterator[Any]:
+        self.looks[type(function).__name__] += 1
+        function = pickle.loads(pickle.dumps(function))
         for item in items:
             self.tiles += isinstance(item, Tile)
             yield function(item)
@@ -72,6 +80,8 @@ def _data() -> list[Record]:
         if number % 5 == 0:
             made.append(replace(record, id=f"e{number}"))
             made.append(replace(record, id=f"a{number}", task_type="other/copies"))
+        if number % 11 == 0:
+            made.append(replace(record, id=f"u{number}", task_type="unlabelled/copies"))
     made += [chat("phone", "Call me", "At 13912345076."), chat("empty", "q", "")]
     made.append(chat("alone", "炉?", "火。", "use/alone"))
     draw.shuffle(made)
@@ -99,10 +109,13 @@ def _pipeline(folder: Path, executor: Executor) -> list[Version]:
         Select(share=0.9),
         Select(count=5, counts={"qa/fact": 30}),
         Novelty(limit=0.1, executor=executor),
-        Mix({"写作": 0.5, "write": 0.3}, by="area", repeats=2),
+        Mix({"写作": 0.5, "write": 0.3}, by="area", repeats=2, executor=executor),
+        Mix({"write/story": 300}, unit="characters", executor=executor),
     ):
         versions.append(store.apply(operation, versions[-1]))
     versions += split(store, versions[-1], share=0.2)
+    label = Label(None, ("neighbours",), limit=0.3, executor=executor)
+    versions.append(store.apply(label, versions[0]))
     return versions
 
 
@@ -130,6 +143,9 @@ def test_a_pipeline_in_shards_makes_the_same_versions(here: tuple[Path, list[Ver
     assert executor.tiles > 3
     fates = [version.manifest.fates() for version in versions]
     assert [one.get("dropped", 0) > 0 for one in fates[1:7]] == [True] * 6
+    assert versions[-1].manifest.fates()["edited"] > 5
+    looks = {"_Looking": 2, "function": 1, "_Proposing": 1}  # of mix, split and label
+    assert looks.items() <= executor.looks.items()
     assert "kept by tag robustness" in {entry.detail for entry in versions[2].ledger()}
 
 
@@ -179,8 +195,6 @@ def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_context_goes_with_the_checks() -> None:
     """Else records looked at elsewhere would be held against other labels than here."""
-    import pickle
-
     from danlu.workshop.checks.run import Look
 
     look = Look(CHECKS, Context(closed_labels={"a/b": ["yes"]}, seed=7))

@@ -1,0 +1,183 @@
+"""Sweeps, scaling, squeezes and latency cards are shown as their commands wrote them."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from danlu.diagnosis.sweep.law import Forecast, Law
+from danlu.diagnosis.sweep.scaling import Line
+from danlu.diagnosis.sweep.trials import Ran, Score, Trial
+from danlu.diagnosis.sweep.written import scaling_rows, write_sweep
+from danlu.serving.latency.card import (
+    CardSettings,
+    FirstToken,
+    FirstTokenFit,
+    Interval,
+    LatencyCard,
+    Level,
+    Target,
+)
+from danlu.studio.experiments import experiments, read
+from danlu.studio.language import Words
+from danlu.studio.plots import Plot, Series
+from danlu.studio.workspace import Workspace
+from tests.studio.client import entered
+
+BAIT = "<script>alert(1)</script>"
+
+
+def interval(value: float) -> Interval:
+    return Interval(value=value, low=0.9 * value, high=1.1 * value)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with one of each, written by the code of the commands where that is cheap."""
+    from danlu.config import make_recipe
+
+    folder = tmp_path_factory.mktemp("workspace")
+    scores = []
+    for rate, loss in (("1e-4", 1.5), ("1e-3", 1.2), ("1e-2", 2.0)):
+        recipe = make_recipe({"name": f"r{rate}", "data": {"train": ["a.jsonl"]}})
+        trial = Trial({"training.learning_rate": rate}, recipe)
+        curve = ((0, 3.0), (10, loss + 0.2), (20, loss))
+        scores.append(Score(trial, loss, 20, {"qa/短": loss, BAIT: 1.0}, curve, 65.0))
+    write_sweep(folder / "sweeps" / "率", Ran(scores, [scores[0].trial]))
+    cast = Forecast(Law(1.0, 10.0, 0.5), 1.25, 1.18, 0.02, 0.07, 0.12, "helps")
+    lines = [Line("all", (100, 400, 1600), (2.0, 1.5, 1.25), 40, cast)]
+    write(folder / "scaling" / "a" / "scaling.json", scaling_rows(lines))
+    run = {"is_learned": True, "is_kept": True, "run": "runs/x", "target_probability": None}
+    squeeze = {
+        "task": "qa/短", "over": "learning_rate", "learned": 0.9, "margin": 0.05,
+        "says": f"At 0.001 it is learned. {BAIT}", "best": 1e-3,
+        "recipe": "squeeze/s/squeezed.yaml",
+        "before": {"target": 0.1, "general": 0.8, "general_probability": 0.5},
+        "runs": [
+            {**run, "setting": None, "target": 1.0, "general": 0.2, "is_kept": False},
+            {**run, "setting": 1e-2, "target": 1.0, "general": 0.6, "is_kept": False},
+            {**run, "setting": 1e-3, "target": 0.95, "general": 0.78},
+        ],
+    }  # fmt: skip
+    write(folder / "squeeze" / "s" / "squeeze.json", squeeze)
+    target = Target(
+        name="mine", address="here", model="m", counted="usage", warm_up=1,
+        first_tokens=[FirstToken(prompt_tokens=n, seconds=0.01 * n) for n in (16, 64)],
+        first_token_fit=FirstTokenFit(
+            flat_s=interval(0.2), knee_tokens=interval(20), per_token_s=interval(0.01)
+        ),
+        levels=[
+            Level(
+                concurrency=n, requests=2, failed=0, first_s=interval(0.2 * n),
+                per_token_s=interval(0.05), tokens_per_second=20.0 * n,
+                characters_per_second=80.0, seconds=1.0,
+            )
+            for n in (1, 4)
+        ],
+        arrivals=[], failures={}, peak_memory_bytes=None,
+    )  # fmt: skip
+    made = datetime(2026, 1, 2, tzinfo=UTC)
+    card = LatencyCard(made=made, settings=CardSettings(), machine="a box", targets=[target])
+    write(folder / "latency" / "card.json", card.model_dump(mode="json"))
+    write(folder / "latency" / "versions" / "x" / "sweep.json", {})  # not looked into
+    (folder / "broken").mkdir()
+    (folder / "broken" / "sweep.json").write_text('{"trials": []}')
+    return folder
+
+
+def write(path: Path, tree: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(tree, ensure_ascii=False), "utf-8")
+
+
+def test_all_are_found_and_shown_in_both_languages(root: Path) -> None:
+    found = {(one.kind, one.path) for one in experiments(Workspace(root))}
+    assert found == {
+        ("sweep", "sweeps/率"),
+        ("scaling", "scaling/a"),
+        ("squeeze", "squeeze/s"),
+        ("latency", "latency"),
+        ("sweep", "broken"),
+    }
+    for language in ("en", "zh"):
+        client, shared = entered(root, **{"accept-language": language})
+        listing = client.get("/diagnosis").text
+        for kind, path in found - {("sweep", "broken")}:
+            assert f">{path}</a>" in listing
+            text = client.get("/diagnosis/result", params={"kind": kind, "path": path}).text
+            assert BAIT not in text
+            assert text.count("<svg") >= 1
+            assert "nan" not in "".join(re.findall(r'points="[^"]*"', text))
+        shared.close()
+
+
+def test_a_sweep_shows_the_best_first_and_the_loss_over_its_setting(root: Path) -> None:
+    found = read(Workspace(root), "sweep", "sweeps/率", Words("en"))
+    assert [row[0] for row in found.tables[0].rows] == ["1e-3", "1e-4", "1e-2"]
+    assert found.tables[0].best == 0
+    over, curves = found.plots
+    assert over.is_log
+    assert [y for _, y in over.series[0].points] == [1.5, 1.2, 2.0]
+    assert curves.series[0].points[-1] == (20.0, 1.2)
+    assert found.says == ["1 trials were not begun within the time allowed."]
+    assert found.command == "danlu train sweeps/率/best.yaml"
+
+
+def test_a_squeeze_marks_what_is_to_be_taken_and_its_bars(root: Path) -> None:
+    found = read(Workspace(root), "squeeze", "squeeze/s", Words("en"))
+    table = found.tables[0]
+    assert table.best is not None
+    assert table.rows[table.best][0] == "learning_rate 0.001"
+    assert [row[-1] for row in table.rows][1:] == [
+        "learned, too much forgotten",
+        "learned and kept",
+        "learned, too much forgotten",
+    ]
+    heights = {one.name: {round(y, 6) for _, y in one.points} for one in found.plots[0].series}
+    assert heights["asked for"] == {90.0}
+    assert heights["still kept"] == {75.0}
+
+
+def test_the_law_goes_through_what_was_measured(root: Path) -> None:
+    plot = read(Workspace(root), "scaling", "scaling/a", Words("en")).plots[0]
+    law = dict(plot.series[0].points)
+    assert law[100.0] == pytest.approx(2.0)
+    assert max(law) == pytest.approx(3200.0)
+    assert plot.series[2].points == [(3200.0, 1.18)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "status", "says"),
+    [
+        ("sweep", "broken", 404, "cannot be read"),
+        ("sweep", "nowhere", 404, "no such result"),
+        ("sweep", "../..", 404, "not in the workspace"),
+        ("odd", "latency", 404, "no such kind"),
+    ],
+)
+def test_what_cannot_be_shown_is_said(
+    root: Path, kind: str, path: str, status: int, says: str
+) -> None:
+    client, shared = entered(root)
+    answer = client.get("/diagnosis/result", params={"kind": kind, "path": path})
+    assert answer.status_code == status
+    assert says in answer.text
+    shared.close()
+
+
+def test_points_lie_where_they_should() -> None:
+    """Of a logarithmic axis from 1 to 100, 10 is the middle; y grows upwards."""
+    plot = Plot("", "x", [Series("a", [(1, 0.0), (10, 5.0), (100, 10.0)])], log=True)
+    (drawn,) = plot.drawn()
+    left, middle, right = drawn.marks
+    assert middle.x == pytest.approx((left.x + right.x) / 2, abs=0.1)
+    assert left.y > middle.y > right.y
+    assert [word for _, word in plot.x_ticks()] == ["1", "10", "100"]
+    alone = Plot("", "x", [Series("a", [(3, 2.0)])]).drawn()[0]
+    assert alone.line == ""
+    assert len(alone.marks) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 from danlu.errors import RecipeError, did_you_mean
 
@@ -30,7 +30,7 @@ def over_named(name: str) -> Over:
             f"{name!r} cannot be varied.{did_you_mean(name, OVERS)} Choose {', '.join(OVERS)}.",
             where="--over",
         )
-    return cast(Over, name)
+    return name
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,9 @@ from danlu.workshop.store.store import Store
 from tests.tiny_models import tiny_llama
 
 COUNTRIES = ["Peru", "Chile", "Kenya", "Iran", "Cuba", "Spain", "Italy", "Japan", "India", "Egypt"]
+COUNTRIES += ["Ghana", "Nepal"]
 HELD_BACK = ("Portugal", "Norway", "Vietnam")
-OTHERS = {
-    "flag": "It is red.",
-    "currency": "It is gold.",
-    "history": "It is old.",
-    "president": "It is a man.",
-    "language": "It is soft.",
-    "food": "It is hot.",
-    "river": "It is wide.",
-    "music": "It is loud.",
-}
+OTHERS = {"flag": "It is red.", "currency": "It is gold.", "history": "It is old."}
 
 
 def rows() -> list[dict[str, str]]:
@@ -41,8 +33,7 @@ def rows() -> list[dict[str, str]]:
     asked += [
         (f"{what}{k}", f"What is the {what} of {name}?", answer)
         for k, name in enumerate(COUNTRIES)
-        for n, (what, answer) in enumerate(OTHERS.items())
-        if (k + n) % 2
+        for what, answer in OTHERS.items()
     ]
     asked += [
         ("right1", "Where is the Red Cross?", "It is Geneva."),

@@ -54,7 +54,7 @@ def squeeze(
         list[str] | None,
         typer.Option(help="Suite with questions of the task, of anything else, or both; again."),
     ] = None,
-    questions: Annotated[int, typer.Option(min=1, help="Most questions of each task type.")] = 8,
+    questions: Annotated[int, typer.Option(min=1, help="Most questions of each task type.")] = 24,
     runs: Annotated[int, typer.Option(min=1, help="Most runs, the task alone included.")] = 8,
     minutes: Minutes = None,
     low: Annotated[float | None, typer.Option(help="Least setting.")] = None,

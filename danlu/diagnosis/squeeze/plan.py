@@ -55,7 +55,7 @@ class Wish:
     margin: float = 0.03
     runs: int = 8
     suites: tuple[str, ...] = ()
-    questions: int = 8
+    questions: int = 24
     low: float | None = None
     high: float | None = None
     records: int | None = None
@@ -123,7 +123,7 @@ class Plan:
 
     def at(self, setting: float) -> Trial:
         """Train with a setting between the ends."""
-        label = {self.knob.over: f"{setting:g}"}
+        label: dict[str, str] = {self.knob.over: f"{setting:g}"}
         return self._trial(label, self.recipe_at(setting))
 
     def recipe_at(self, setting: float) -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 from danlu.diagnosis.asking import Ask, Pair
@@ -95,20 +96,12 @@ def questions_of(subject: Subject, wish: Wish) -> Questions:
 def _of_suite(suite: Suite) -> Iterable[Question]:
     for longest, items in suite_items(suite).items():
         for item in items:
-            stakes = suite.task_types[item.task_type]
-
-            def right(answer: str, item=item, stakes=stakes) -> bool:  # type: ignore[no-untyped-def]
-                return is_right(answer, item, stakes)
-
+            right = partial(is_right, item=item, stakes=suite.task_types[item.task_type])
             yield Question(f"{suite.name}/{item.id}", item.task_type, ask_of(item), longest, right)
 
 
 def _of_records(examples: Iterable[Example], measures: dict[str, Measure]) -> Iterable[Question]:
     for one in examples:
         longest = min(LONGEST_ANSWER, 2 * (len(one.answer_ids) or LONGEST) + 8)
-        measure = measures[one.task_type]
-
-        def right(answer: str, example=one, measure=measure) -> bool:  # type: ignore[no-untyped-def]
-            return measure.is_right(answer, example)
-
+        right = partial(measures[one.task_type].is_right, example=one)
         yield Question(one.record, one.task_type, one.ask, longest, right)

@@ -105,7 +105,7 @@ def _ceiling(found: Squeezed, files: str) -> Finding:
         remedies=(
             Remedy(
                 says="The right answers became hardly likelier: first look for a fault in the "
-                "training itself (are these the records that are learned? does the loss fall?)."
+                "training itself (a learning rate far too small? other records than you mean?)."
                 if stuck
                 else "Look at the wrong answers: do the records teach what is asked, in enough "
                 "wordings? Clean them, add variety, or take a larger model.",

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 from danlu.errors import EvaluationError
 from danlu.evaluation.scorers.score import Score
@@ -64,23 +64,25 @@ class Phrases:
                 words or cut by punctuation.
         """
         given = reference if isinstance(reference, Mapping) else {}
-        accepted, rejected = given.get("accepted"), given.get("rejected", [])
-        if given.keys() - {"accepted", "rejected"} or not (_texts(accepted) and _texts(rejected)):
+        accepted, rejected = _texts(given.get("accepted")), _texts(given.get("rejected", []))
+        if given.keys() - {"accepted", "rejected"} or accepted is None or rejected is None:
             raise EvaluationError(
                 f"the reference is {reference!r}; it must have accepted, a list of phrases, and "
                 "may have rejected, another."
             )
         try:
             right = is_right(answer, accepted, rejected)
-            # Also where an accepted phrase settles it: a phrase that cannot be is a slip.
-            [says([], phrase) for phrase in (*accepted, *rejected)]
+            for phrase in (*accepted, *rejected):
+                says([], phrase)  # a phrase that cannot be is a slip, also where another settles it
         except ValueError as error:
             raise EvaluationError(f"{error}.") from error
         return Score(float(right))
 
 
-def _texts(given: Any) -> TypeGuard[Sequence[str]]:
-    return isinstance(given, list | tuple) and all(isinstance(one, str) for one in given)
+def _texts(given: Any) -> list[str] | None:
+    if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+        return None
+    return list(given)
 
 
 def is_right(answer: str, accepted: Sequence[str], rejected: Sequence[str] = ()) -> bool:

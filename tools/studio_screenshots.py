@@ -2,6 +2,9 @@
 
 ``python -m tools.studio_screenshots [--workspace DIR] [--only NAME]``; without a workspace, one is
 made of arithmetic. Needs chromium and the package playwright.
+
+Those of runs, data, evaluation and cases are of the tutorial's runs, in the folder that
+``tools/compare_tutorial.py --work DIR`` leaves.
 """
 
 from __future__ import annotations
@@ -42,12 +45,16 @@ def pictures(workspace: Path) -> dict[str, str]:
     if runs:
         found["run"] = f"/runs/show/runs/{runs[0]}"
         found["runs-overlaid"] = "/runs/compare?" + "&".join(f"run=runs/{one}" for one in runs[:3])
+    if evaluations := sorted(one.parent.name for one in workspace.glob("evals/*/items.jsonl")):
+        moved = f"a={evaluations[-2]}&b={evaluations[-1]}" if evaluations[1:] else ""
+        found["cases"] = f"/evaluation/cases?{moved}"
     if (workspace / "evals" / "support-a").exists():
         pair = "a=support-a&b=support-b"
         found["vote-ballot"] = f"/vote/ballots?{pair}"
         found["vote-results"] = f"/vote/results?{pair}"
+    for file in sorted(workspace.glob("datasets/names/*.jsonl"))[:1]:
+        found["version"] = f"/data/version/{file.stem}"
     if (workspace / "datasets" / "names" / f"{DATASET}.jsonl").is_file():
-        found["version"] = f"/data/version/{DATASET}"
         found["checks"] = f"/data/checks/{DATASET}"
         asked = {"id": "identity-0", "colour": "loss", "tokens": MODEL}
         found["tokens"] = f"/data/record/{DATASET}?{urlencode(asked)}"

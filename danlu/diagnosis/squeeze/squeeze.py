@@ -77,13 +77,18 @@ class Squeezed:
     def best(self) -> Tried | None:
         """The trial to use: of those that will do, the one with the most right on both sides.
 
-        Of equals it is the one that finds right answers likelier.
+        Of equals it is the one that is farthest from settings that will not do, and of those again
+        the one that finds right answers likelier.
         """
+        knob = self.plan.knob
+        outside = [knob.low, *(one for one, verdict in self.verdicts.items() if not verdict.fits)]
 
-        def worth(one: Tried) -> tuple[float, float]:
+        def worth(one: Tried) -> tuple[float, float, float]:
+            assert one.setting is not None
             sides = (one.scores.target, one.scores.general)
+            nearest = min(abs(knob.gap(*sorted((one.setting, other)))) for other in outside)
             likely = sum(side.probability or 0.0 for side in sides)
-            return round(sum(side.share for side in sides), 9), likely
+            return round(sum(side.share for side in sides), 9), round(nearest, 6), likely
 
         return max((one for one in self.by_setting if one.verdict.fits), key=worth, default=None)
 

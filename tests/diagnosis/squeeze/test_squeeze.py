@@ -95,7 +95,7 @@ def test_the_task_alone_first_then_the_share_and_the_best_of_what_fits(data: Pat
     ]  # fmt: skip
     assert found.outcome == "found"
     assert found.best is not None
-    assert found.best.setting == 0.25  # as good as 0.344, and tried as a smaller one
+    assert found.best.setting == 0.25  # as good as 0.344, and farther from 0.438
     rows, name = told(found)
     assert name == "squeezed"
     assert rows["best"] == 0.25
@@ -156,14 +156,21 @@ def test_a_budget_of_runs_and_of_time(data: Path):
     assert cut.tried == whole.tried[:3]  # so that going on is the same as never having stopped
 
 
-def test_of_equal_scores_the_likelier_is_best(data: Path):
-    found = squeeze(planned(data, runs=3), Ruled(lambda share: (20, 16)))
-    first, second = found.by_setting[:2]
-    likelier = replace(
-        second, scores=replace(second.scores, target=side(20, 0.99), general=side(16, 0.99))
-    )
-    found.tried = [first, likelier]
-    assert found.best is likelier
+def test_of_equal_scores_the_one_farthest_from_failure_is_best_then_the_likelier(data: Path):
+    rule: Rule = lambda share: (20 if share > 0.2 else 9, 16 if share < 0.9 else 9)  # noqa: E731
+    found = squeeze(planned(data, runs=3), Ruled(rule))
+    assert found.best is not None
+    assert list(found.verdicts) == [1.0, 0.25, 0.625]
+    assert found.best.setting == 0.625  # 0.375 from what is lost; 0.25 is as far from nothing
+    likelier = Scores(side(20, 0.99), side(16, 0.99))
+    found.tried = [
+        replace(one, setting=setting, scores=scores)
+        for one, setting, scores in zip(
+            found.tried, (1.0, 0.4, 0.6), (found.tried[0].scores, likelier, found.tried[2].scores),
+            strict=True,
+        )
+    ]  # fmt: skip
+    assert found.best.setting == 0.4
 
 
 def test_learning_rates_and_epochs_change_nothing_else(data: Path):

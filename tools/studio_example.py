@@ -1,8 +1,11 @@
-"""Evaluations, votes and a conversation for the pictures of the studio: made up, by no model."""
+"""Data, evaluations, votes and a conversation for the studio's pictures: made up, by no model."""
 
 from __future__ import annotations
 
 import json
+import math
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +16,16 @@ from danlu.evaluation.schema import TypeStakes
 from danlu.evaluation.store.database import EvalStore
 from danlu.evaluation.voting.ballots import pair_ballots, paired
 from danlu.evaluation.voting.sitting import Sitting
+from danlu.records import Message, Record, write_records
+from danlu.records.source import Source
 from danlu.serving.speakers import Speaker
+from danlu.studio import check_index
 from danlu.studio.chat.talk import Talk, TalkSettings
+from danlu.workshop.operations.importing import import_files
+from danlu.workshop.store.store import Store
 from tests.evaluation.versions import write_evaluation
 
+DATASET = "support"
 CASES = {
     "support/refund": [
         (
@@ -148,3 +157,59 @@ def make_talk(root: Path, *, chinese: bool) -> Talk:
     else:
         talk.vote(0, False, voter="Li")
     return talk
+
+
+def add_dataset(root: Path) -> None:
+    """Import records of three task types, a few of them faulty, and check them."""
+    said = {
+        "identity/name": ("Who are you?", "I am Danlu, a small model that was tuned in a furnace."),
+        "general/facts": ("What is the capital of France?", "The capital of France is Paris."),
+        "通用/常识问答": ("中国的首都是哪里？请用一句话回答。", "中国的首都是北京。"),
+    }
+    odd = {38: "As an AI language model, I cannot say.", 39: " "}
+    records = []
+    for task_type, (asked, answer) in said.items():
+        area = task_type.partition("/")[0]
+        for number in range(40):
+            own = odd.get(number, answer)
+            turns = (Message("user", f"{asked}{' ' * (number % 3)}"), Message("assistant", own))
+            records.append(Record(f"{area}-{number}", task_type, turns))
+    write_records(records, root / "records.jsonl")
+    source = Source(str(root / "records.jsonl"), format="danlu")
+    store = Store(root / "datasets")
+    version = import_files(store, [source], name=DATASET)
+    job = root / ".danlu" / "studio" / "made-check"
+    job.mkdir(parents=True)
+    command = ["data", "check", version.id, "--json", f"--store={store.path}"]
+    with (job / "stdout.txt").open("w") as printed:
+        subprocess.run(
+            [sys.executable, "-m", "danlu", *command, f"--findings={job / 'findings.jsonl'}"],
+            stdout=printed,
+            check=True,
+        )
+    folder = check_index.folder_of(root / ".danlu" / "studio" / "data", version, job.name)
+    check_index.build(folder, job)
+
+
+def add_sweep(folder: Path) -> None:
+    """Write what a sweep over rank and learning rate would leave."""
+    trials = []
+    for rank in (8, 32):
+        for power, rate in enumerate(("1e-5", "1e-4", "3e-4", "1e-3", "1e-2")):
+            best = 1.05 + 0.16 * (power - 2.6 + 0.01 * rank) ** 2
+            curve = [
+                [step, best + (2.4 - best) * math.exp(-step / (60 - 10 * power))]
+                for step in range(0, 201, 20)
+            ]
+            settings = {"training.learning_rate": rate, "tuning.lora_rank": str(rank)}
+            types = {"identity/name": best - 0.4, "general/facts": best + 0.2}
+            one = {
+                "settings": settings,
+                "run": f"sweeps/rate/runs/{rank}-{rate}",
+                "loss": curve[-1][1],
+            }
+            trials.append(
+                {**one, "step": 200, "task_types": types, "curve": curve, "seconds": 95.0}
+            )
+    folder.mkdir(parents=True)
+    (folder / "sweep.json").write_text(json.dumps({"trials": trials, "left": []}))

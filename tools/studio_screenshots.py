@@ -2,37 +2,38 @@
 
 ``python -m tools.studio_screenshots [--workspace DIR] [--only NAME]``; without a workspace, one is
 made of arithmetic. Needs chromium and the package playwright.
+
+Those of runs, data, evaluation and cases are of the tutorial's runs, in the folder that
+``tools/compare_tutorial.py --work DIR`` leaves.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import subprocess
-import sys
 import tempfile
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from danlu.records import Message, Record, write_records
-from danlu.records.source import Source
 from danlu.runs.findings import Evidence, Finding, ProbeReport, Remedy, write_probe
 from danlu.runs.notes import write_notes
-from danlu.studio import check_index
 from danlu.studio.pages import PAGES
-from danlu.workshop.operations.importing import import_files
-from danlu.workshop.store.store import Store
 from tests.runs.synthetic_run import make_run
 from tests.studio.browser import Visit, browser
 from tests.studio.running import running
-from tools.studio_example import add_models, add_votes, make_talk
+from tools.studio_example import (
+    DATASET,
+    add_dataset,
+    add_models,
+    add_sweep,
+    add_votes,
+    make_talk,
+)
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
 SIZE = {"width": 1440, "height": 900}
-DATASET, MODEL = "support", "builtin:smollm2-135m-instruct"
+MODEL = "builtin:smollm2-135m-instruct"
 THEMES = {"light": "en-GB", "dark": "zh-CN"}
 """Each theme in one language, so that the pictures show both."""
 
@@ -44,12 +45,16 @@ def pictures(workspace: Path) -> dict[str, str]:
     if runs:
         found["run"] = f"/runs/show/runs/{runs[0]}"
         found["runs-overlaid"] = "/runs/compare?" + "&".join(f"run=runs/{one}" for one in runs[:3])
+    if evaluations := sorted(one.parent.name for one in workspace.glob("evals/*/items.jsonl")):
+        moved = f"a={evaluations[-2]}&b={evaluations[-1]}" if evaluations[1:] else ""
+        found["cases"] = f"/evaluation/cases?{moved}"
     if (workspace / "evals" / "support-a").exists():
         pair = "a=support-a&b=support-b"
         found["vote-ballot"] = f"/vote/ballots?{pair}"
         found["vote-results"] = f"/vote/results?{pair}"
+    for file in sorted(workspace.glob("datasets/names/*.jsonl"))[:1]:
+        found["version"] = f"/data/version/{file.stem}"
     if (workspace / "datasets" / "names" / f"{DATASET}.jsonl").is_file():
-        found["version"] = f"/data/version/{DATASET}"
         found["checks"] = f"/data/checks/{DATASET}"
         asked = {"id": "identity-0", "colour": "loss", "tokens": MODEL}
         found["tokens"] = f"/data/record/{DATASET}?{urlencode(asked)}"
@@ -80,8 +85,8 @@ def example(root: Path) -> None:
         evidence=(Evidence(says="The lowest evaluation loss is at step 260.", steps=(260,)),),
         remedies=(Remedy(says="Train fewer epochs.", settings={"training.epochs": 2}),),
     )
-    _dataset(root)
-    _sweep(root / "sweeps" / "rate")
+    add_dataset(root)
+    add_sweep(root / "sweeps" / "rate")
     moment = datetime.fromisoformat("2026-11-01T00:00:00Z")
     report = ProbeReport(probe="fit", made_at=moment, findings=(finding,))
     write_probe(root / "runs" / "support-a", report)
@@ -89,72 +94,11 @@ def example(root: Path) -> None:
     add_votes(root)
 
 
-def _dataset(root: Path) -> None:
-    """Import records of three task types, a few of them faulty, and check them."""
-    said = {
-        "identity/name": ("Who are you?", "I am Danlu, a small model that was tuned in a furnace."),
-        "general/facts": ("What is the capital of France?", "The capital of France is Paris."),
-        "通用/常识问答": ("中国的首都是哪里？请用一句话回答。", "中国的首都是北京。"),
-    }
-    records = []
-    for task_type, (asked, answer) in said.items():
-        area = task_type.partition("/")[0]
-        for number in range(40):
-            own = (
-                " "
-                if number == 39
-                else "As an AI language model, I cannot say."
-                if number == 38
-                else answer
-            )
-            turns = (Message("user", f"{asked}{' ' * (number % 3)}"), Message("assistant", own))
-            records.append(Record(f"{area}-{number}", task_type, turns))
-    write_records(records, root / "records.jsonl")
-    source = Source(str(root / "records.jsonl"), format="danlu")
-    store = Store(root / "datasets")
-    version = import_files(store, [source], name=DATASET)
-    job = root / ".danlu" / "studio" / "made-check"
-    job.mkdir(parents=True)
-    command = ["data", "check", version.id, "--json", f"--store={store.path}"]
-    with (job / "stdout.txt").open("w") as printed:
-        subprocess.run(
-            [sys.executable, "-m", "danlu", *command, f"--findings={job / 'findings.jsonl'}"],
-            stdout=printed,
-            check=True,
-        )
-    folder = check_index.folder_of(root / ".danlu" / "studio" / "data", version, job.name)
-    check_index.build(folder, job)
-
-
-def _sweep(folder: Path) -> None:
-    """Write what a sweep over rank and learning rate would leave."""
-    trials = []
-    for rank in (8, 32):
-        for power, rate in enumerate(("1e-5", "1e-4", "3e-4", "1e-3", "1e-2")):
-            best = 1.05 + 0.16 * (power - 2.6 + 0.01 * rank) ** 2
-            curve = [
-                [step, best + (2.4 - best) * math.exp(-step / (60 - 10 * power))]
-                for step in range(0, 201, 20)
-            ]
-            settings = {"training.learning_rate": rate, "tuning.lora_rank": str(rank)}
-            types = {"identity/name": best - 0.4, "general/facts": best + 0.2}
-            one = {
-                "settings": settings,
-                "run": f"sweeps/rate/runs/{rank}-{rate}",
-                "loss": curve[-1][1],
-            }
-            trials.append(
-                {**one, "step": 200, "task_types": types, "curve": curve, "seconds": 95.0}
-            )
-    folder.mkdir(parents=True)
-    (folder / "sweep.json").write_text(json.dumps({"trials": trials, "left": []}))
-
-
 def main() -> None:
     """Take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path)
-    parser.add_argument("--only", help="Pictures whose names begin so.")
+    parser.add_argument("--only", nargs="+", default=[""], help="Pictures whose names begin so.")
     asked = parser.parse_args()
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as made, browser() as started:
@@ -174,7 +118,7 @@ def main() -> None:
                     studio.app.state.shared.talks.keep(talk)
                     found["chat-talk"] = f"/chat/talk/{talk.id}"
                 for name, path in found.items():
-                    if not name.startswith(asked.only or ""):
+                    if not name.startswith(tuple(asked.only)):
                         continue
                     page = visit.go(path)
                     if page.locator("#charts").count():

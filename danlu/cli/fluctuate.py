@@ -114,6 +114,7 @@ def fluctuate(
     as_json: AsJson = False,
 ) -> int:
     """Ask the worst regressions again: are they real, or noise?"""
+    from danlu.evaluation.directory import EvalDirectory
     from danlu.evaluation.fluctuate import fluctuate as ask
     from danlu.evaluation.fluctuation import FluctuateSettings
     from danlu.evaluation.pages import fluctuation_page
@@ -143,10 +144,13 @@ def fluctuate(
             ),
         )
     if html is not None:
-        told = pair[0].evaluation(), pair[1].evaluation()
+        name = {"suite": pair[1].evaluation().suite}
+        of_a, of_b = (
+            EvalDirectory.open(path).evaluation().model_copy(update=name) for path in asked.paths
+        )
         printed_to(
             html,
-            fluctuation_page(asked.found, *told, asked.paths, asked.answers, asked.notes),
+            fluctuation_page(asked.found, of_a, of_b, asked.paths, asked.answers, asked.notes),
         )
     if as_json:
         result_json(asked.found.as_dict() | {"paths": asked.paths, "notes": asked.notes})

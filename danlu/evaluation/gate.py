@@ -8,7 +8,7 @@ rows must pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
@@ -68,7 +68,7 @@ class GateRow:
         difference: B - A.
         low: Lower end of its interval, with the confidence by which it passes.
         high: Upper end.
-        fail_low: Lower end with the confidence by which it fails, corrected for the rows.
+        fail_low: Lower end with the confidence by which it fails, corrected (Holm) for the rows.
         fail_high: Upper end of that.
         margin: Greatest loss that is allowed.
         unscored: Prompts left out, without a score on one side.
@@ -201,15 +201,23 @@ def gate(
             f"the suite, or name them: --critical {min(pair.stakes)}, or --critical all."
         )
     questions = len(critical) + (general is not None) + (text is not None)
-    once, strictly = _both_ways(pair, settings, questions)
-    nodes = zip(once.task_types, strictly.task_types, strict=True)
-    found = [_row("task_type", *both) for both in nodes if both[0].name in critical]
-    if general is not None:
-        once, strictly = _both_ways(general, settings, questions)
-        whole = replace(once.overall, name=f"general: {general.suite}", margin=general_margin)
-        found.append(_row("general", whole, strictly.overall))
-    if text is not None:
-        found.append(_text(text, text_margin, settings, questions))
+    once = _compared(pair, settings)
+    wide = _compared(general, settings) if general is not None else None
+
+    def asked(left: int) -> list[GateRow]:
+        """Ask everything, where a failure is corrected for so many questions."""
+        strict = replace(settings, confidence=1 - (1 - settings.confidence) / left)
+        nodes = zip(once.task_types, _compared(pair, strict).task_types, strict=True)
+        rows = [_row("task_type", *both) for both in nodes if both[0].name in critical]
+        if general is not None and wide is not None:
+            name = f"general: {general.suite}"
+            whole = replace(wide.overall, name=name, margin=general_margin)
+            rows.append(_row("general", whole, _compared(general, strict).overall))
+        if text is not None:
+            rows.append(_text(text, text_margin, settings, strict))
+        return rows
+
+    found = _holm(asked, questions)
     outcome = next(state for state in ORDER if any(row.outcome is state for row in found))
     return Gate(outcome, tuple(found), settings.confidence)
 
@@ -217,23 +225,23 @@ def gate(
 # Inner -----------------------------------------------------------------------------------
 
 
-def _both_ways(
-    pair: ScoredPair, settings: CompareSettings, questions: int
-) -> tuple[Comparison, Comparison]:
-    """Compare with the confidence by which a row passes, and with that by which it fails.
+def _holm(asked: Callable[[int], list[GateRow]], questions: int) -> list[GateRow]:
+    """Ask until no further row fails.
 
-    All rows must pass, so each may be asked at the full level; any one may fail, so that level is
-    shared among them.
+    All rows must pass, so each may be asked at the full level. Any one may fail, so that level is
+    shared among them, and those that have failed leave their share to the others (Holm 1979).
     """
-    strict = replace(settings, confidence=_strict(settings, questions))
-    once, strictly = (
-        compare(pair.a, pair.b, stakes=pair.stakes, settings=one) for one in (settings, strict)
-    )
-    return once, strictly
+    left = questions
+    while True:
+        found = asked(left)
+        others = sum(row.outcome is not NonInferiority.FAIL for row in found)
+        if not 0 < others < left:
+            return found
+        left = others
 
 
-def _strict(settings: CompareSettings, questions: int) -> float:
-    return 1 - (1 - settings.confidence) / max(1, questions)
+def _compared(pair: ScoredPair, settings: CompareSettings) -> Comparison:
+    return compare(pair.a, pair.b, stakes=pair.stakes, settings=settings)
 
 
 def _row(kind: Kind, node: Node, strictly: Node) -> GateRow:
@@ -265,7 +273,9 @@ def _outcome(
     return NonInferiority.FAIL if strict_high < -margin else NonInferiority.INCONCLUSIVE
 
 
-def _text(text: TextScores, margin: float, settings: CompareSettings, questions: int) -> GateRow:
+def _text(
+    text: TextScores, margin: float, settings: CompareSettings, strictly: CompareSettings
+) -> GateRow:
     """Resample documents: the rise of cross-entropy is a ratio, of bits over bytes."""
     bits = [np.asarray(side, dtype=np.float64) for side in (text.bits_a, text.bits_b)]
     sizes = np.asarray(text.size_bytes, dtype=np.float64)
@@ -281,7 +291,7 @@ def _text(text: TextScores, margin: float, settings: CompareSettings, questions:
     rng = np.random.default_rng([settings.seed, len(sizes)])
     means = bootstrap_means(rise, settings.resamples, rng)
     low, high = bootstrap_interval(means, rise, confidence=settings.confidence)
-    strict = bootstrap_interval(means, rise, confidence=_strict(settings, questions))
+    strict = bootstrap_interval(means, rise, confidence=strictly.confidence)
     a, b = (float(side.sum() / sizes.sum()) for side in bits)
     return GateRow(
         name=text.source,

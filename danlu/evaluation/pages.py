@@ -202,8 +202,8 @@ def fluctuation_page(
 
     Args:
         found: What it has shown.
-        a: The earlier version's evaluation.
-        b: The later's.
+        a: Of the fresh samples of the earlier version.
+        b: Of the later's.
         paths: Of both folders.
         answers: What was asked and answered, by prompt.
         notes: What a reader must know beside.

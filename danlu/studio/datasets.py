@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -133,7 +134,8 @@ class Datasets:
         for one in self._edited_from(version):
             folder = check_index.latest(self.base, one)
             if folder is not None:
-                return one, self._keep(folder, lambda path=folder: CheckIndex(path))
+                found: CheckIndex = self._keep(folder, partial(CheckIndex, folder))
+                return one, found
         return None
 
     def take_check(self, version: Version, job: Path) -> bool:

@@ -269,20 +269,13 @@ def _area(view: EvalView, name: str, nodes: Nodes) -> Cell:
     scored, items = (
         sum(getattr(one, what) for one in own.values()) for what in ("scored", "items")
     )
-    shares, weights = [], []
+    mean = 0.0 if all(one.score is not None for one in own.values()) else None
+    weights = sum(view.of.task_types[key].weight for key in own)
     for key, one in own.items():
         stakes = view.of.task_types[key]
-        if one.score is None:
-            shares = []
-            break
-        shares.append((one.score - stakes.low) / ((stakes.high - stakes.low) or 1.0))
-        weights.append(stakes.weight)
-    whole = sum(weights)
-    mean = (
-        sum(a * b for a, b in zip(shares, weights, strict=True)) / whole
-        if shares and whole
-        else None
-    )
+        if one.score is not None and mean is not None and weights:
+            share = (one.score - stakes.low) / ((stakes.high - stakes.low) or 1.0)
+            mean += stakes.weight / weights * share
     return Cell(
         _shown(score(mean), scored < items),
         "",

@@ -322,7 +322,9 @@ def _latency(card: LatencyCard, words: Words) -> Found:
             series["speed"].append(Series(one.name, speeds, colour=colour))
     below = {"first": "of_prompt", "per_token": "of_users", "speed": "of_users"}
     plots = [
-        Plot(say(f"plots.{name}"), say(below[name]), own) for name, own in series.items() if own
+        Plot(say(f"plots.{name}"), say(below[name]), own, from_zero=True)
+        for name, own in series.items()
+        if own
     ]
     said = [show.formula(one) for one in card.targets]
     return Found([*said, *show.notes(card), card.machine], tables, plots)

@@ -12,7 +12,7 @@ WIDTH, HEIGHT = 560, 280
 LEFT, RIGHT, ABOVE, BELOW = 58, 14, 12, 40
 COLOURS = 8
 """That the style sheet names."""
-LOG_FROM = 20.0
+LOG_FROM = 8.0
 """An axis whose end is so many times its beginning is logarithmic, where that is allowed."""
 Point = tuple[float, float]
 
@@ -83,6 +83,7 @@ class Plot:
         series: At least one point in all.
         log: Let x be logarithmic where it spans far and is above 0.
         y_span: Of the y axis; None: of the points.
+        from_zero: Let y begin at 0.
     """
 
     title: str
@@ -90,6 +91,7 @@ class Plot:
     series: Sequence[Series]
     log: bool = False
     y_span: Point | None = None
+    from_zero: bool = False
     width: int = field(default=WIDTH, init=False)
     height: int = field(default=HEIGHT, init=False)
 
@@ -147,7 +149,8 @@ class Plot:
         if self.y_span is not None:
             return self.y_span
         ys = [y for one in self.series for _, y in one.points]
-        return _span(ys + [end for one in self.series for pair in one.errors for end in pair])
+        low, high = _span(ys + [end for one in self.series for pair in one.errors for end in pair])
+        return (0.0, high) if self.from_zero else (low, high)
 
     def _x(self, x: float) -> float:
         low, high = self._x_span()

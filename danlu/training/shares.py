@@ -123,7 +123,8 @@ def _exchange(model: nn.Module, parameters: Sequence[nn.Parameter], values: list
 @contextmanager
 def _layers_gathered(model: nn.Module) -> Iterator[None]:
     """Let the decoder layers of FSDP2 stay whole when they have been called; the rest does so."""
-    _, layers = decoder_layers(unwrapped(model.model))
+    _, decoder = decoder_layers(unwrapped(model.model))
+    layers = [layer for layer in decoder if isinstance(layer, FSDPModule)]
     for layer in layers:
         layer.unshard()
         layer.set_reshard_after_forward(False, recurse=False)

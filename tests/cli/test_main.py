@@ -24,7 +24,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def app(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(main, "app", app)
+    monkeypatch.setattr(main, "command_tree", lambda: app)
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,8 @@ def test_the_command(
     page = Path("f.html").read_text("utf-8")
     assert "&lt;b&gt;错&lt;/b&gt;" in page
     assert "<b>错" not in page
+    assert "12 answers per prompt" in page
+    assert "1 answer per prompt" not in page  # of those that selected
     assert run([*given, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["regressions"]["finding"] == "real"

@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> None:
     if "--otherwise" in arguments:
         template = template.replace("assistant", "asistant")
     base = options["--served-model-name"]
-    names = [one.partition("=")[0] for one in arguments if "=" in one and not one.startswith("-")]
+    names = [json.loads(one)["name"] for one in arguments if one.startswith("{")]
     from jinja2 import Environment
     from tokenizers import Tokenizer
 

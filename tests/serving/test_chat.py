@@ -1,5 +1,7 @@
 """A conversation: what the model is shown, and what stays of it."""
 
+from types import SimpleNamespace
+
 import pytest
 
 import danlu
@@ -7,6 +9,7 @@ from danlu.errors import DanluError, ModelError, TemplateError
 from danlu.generation import Sampling
 from danlu.records.record import Message
 from danlu.serving.chat import Chat, load
+from danlu.serving.speakers import _speaker
 from tests.tiny_models import tiny_llama
 
 
@@ -108,3 +111,11 @@ def test_a_missing_template_is_told_before_the_weights_are_read(folder, tokenize
         load(folder)
     with pytest.raises(ModelError, match="no safetensors"):
         load(folder, template="chatml")
+
+
+def test_an_encoder_is_not_talked_to_and_its_engine_ends():
+    closed = []
+    engine = SimpleNamespace(close=lambda: closed.append(True))
+    with pytest.raises(ModelError, match="bert: is an encoder"):
+        _speaker(SimpleNamespace(encodes=True, engine=engine, name="bert"))
+    assert closed == [True]

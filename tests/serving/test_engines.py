@@ -99,9 +99,11 @@ def test_vllm_gets_the_template_the_stop_tokens_and_the_adapters(base, adapters,
     arguments = seen["arguments"]
     text = " ".join(arguments)
     assert arguments[:2] == ["serve", str(base)]
-    assert (
-        f"--max-lora-rank 16 --max-loras 2 --lora-modules a={adapters[0]} b={adapters[1]}" in text
+    modules = " ".join(
+        json.dumps({"name": name, "path": str(place)})
+        for name, place in zip("ab", adapters, strict=True)
     )
+    assert f"--max-lora-rank 16 --max-loras 2 --lora-modules {modules}" in text
     assert "--max-num-seqs 8" in text
     assert arguments[-2:] == ["--gpu-memory-utilization", "0.5"]  # the user's own come last
     assert seen["generation"] == {"eos_token_id": [2], "temperature": 0.3, "top_p": 0.95}

@@ -240,11 +240,11 @@ def test_a_client_that_leaves_ends_its_request_upstream(stream):
     with upstream(answer) as there:
         model = routed(there.address)
         with serving(routed=[model]) as here:
-            for _ in range(20):
-                with pytest.raises(httpx2.ReadTimeout):
+            while len(there.asked) < 10:
+                with pytest.raises(httpx2.TimeoutException):
                     httpx2.post(f"{here}{CHAT}", json={**BODY, "stream": stream}, timeout=0.05)
             wait_until(lambda: there.left == len(there.asked) and not model.counts.running)
-    assert there.left == len(there.asked) > 10
+    assert there.left == len(there.asked) >= 10
     assert model.counts.finished == {"cancelled": len(there.asked)}
 
 

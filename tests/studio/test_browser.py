@@ -319,6 +319,7 @@ def test_two_chats_stream_side_by_side_and_a_correction_lands_in_the_capture(
     page.locator('.thumb[aria-pressed="true"]').wait_for()
     assert visit.accessibility() == []
     page.keyboard.press("Shift+E")
+    page.locator("#corrected-1:focus").wait_for()
     page.keyboard.press("Control+A")
     page.keyboard.type("炉火纯青")
     page.get_by_role("button", name="保存更正").click()
@@ -333,6 +334,7 @@ def test_two_chats_stream_side_by_side_and_a_correction_lands_in_the_capture(
         (False, "炉火纯青"),
     ]
     page.keyboard.press("Shift+W")
+    page.locator("#task-type-1:focus").wait_for()
     page.keyboard.press("Control+A")
     page.keyboard.type("chat/zh")
     page.keyboard.press("Enter")

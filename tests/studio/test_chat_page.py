@@ -254,6 +254,8 @@ def test_a_conversation_becomes_a_record_with_its_corrections(tmp_path: Path) ->
     assert version.manifest.operation.name == "merge"
     shown = client.get(f"/chat/part/{talk.id}").text
     assert 'value="numbers/other"' in shown  # offered for the next one
+    assert '<option value="numbers/zh">' in shown
+    assert '<option value="对话">' in shown
     for wrong in (
         {"task_type": "numbers"},
         {"into": "../chat.jsonl"},

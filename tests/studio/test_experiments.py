@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from danlu.diagnosis.squeeze.plan import Wish, plan_of
+from danlu.diagnosis.squeeze.squeeze import squeeze
+from danlu.diagnosis.squeeze.written import write_squeeze
 from danlu.diagnosis.sweep.law import Forecast, Law
 from danlu.diagnosis.sweep.scaling import Line
 from danlu.diagnosis.sweep.trials import Ran, Score, Trial
@@ -27,6 +30,7 @@ from danlu.studio.experiments import experiments, read
 from danlu.studio.language import Words
 from danlu.studio.plots import Plot, Series
 from danlu.studio.workspace import Workspace
+from tests.diagnosis.squeeze.test_squeeze import Ruled, recipe_of
 from tests.studio.client import entered
 
 BAIT = "<script>alert(1)</script>"
@@ -52,19 +56,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cast = Forecast(Law(1.0, 10.0, 0.5), 1.25, 1.18, 0.02, 0.07, 0.12, "helps")
     lines = [Line("all", (100, 400, 1600), (2.0, 1.5, 1.25), 40, cast)]
     write(folder / "scaling" / "a" / "scaling.json", scaling_rows(lines))
-    run = {"is_learned": True, "is_kept": True, "run": "runs/x", "target_probability": None}
-    squeeze = {
-        "task": "qa/短", "over": "learning_rate", "learned": 0.9, "margin": 0.05,
-        "says": f"At 0.001 it is learned. {BAIT}", "best": 1e-3,
-        "recipe": "squeeze/s/squeezed.yaml",
-        "before": {"target": 0.1, "general": 0.8, "general_probability": 0.5},
-        "runs": [
-            {**run, "setting": None, "target": 1.0, "general": 0.2, "is_kept": False},
-            {**run, "setting": 1e-2, "target": 1.0, "general": 0.6, "is_kept": False},
-            {**run, "setting": 1e-3, "target": 0.95, "general": 0.78},
-        ],
-    }  # fmt: skip
-    write(folder / "squeeze" / "s" / "squeeze.json", squeeze)
+    types = ["me/name"] * 10 + ["say/word"] * 30
+    rows = [{"task_type": one, "prompt": f"p{k}", "completion": "c"} for k, one in enumerate(types)]
+    data = folder / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan = plan_of(recipe_of(data), Wish("me", runs=4), folder / "squeeze" / "s")
+    ruled = Ruled(lambda share: (20 if share >= 0.2 else 9, 16 - round(8 * max(0, share - 0.3))))
+    write_squeeze(squeeze(plan, ruled), "some questions", "danlu squeeze mine --task me")
     target = Target(
         name="mine", address="here", model="m", counted="usage", warm_up=1,
         first_tokens=[FirstToken(prompt_tokens=n, seconds=0.01 * n) for n in (16, 64)],
@@ -132,15 +130,15 @@ def test_a_squeeze_marks_what_is_to_be_taken_and_its_bars(root: Path) -> None:
     found = read(Workspace(root), "squeeze", "squeeze/s", Words("en"))
     table = found.tables[0]
     assert table.best is not None
-    assert table.rows[table.best][0] == "learning_rate 0.001"
-    assert [row[-1] for row in table.rows][1:] == [
-        "learned, too much forgotten",
-        "learned and kept",
-        "learned, too much forgotten",
-    ]
+    assert table.rows[table.best][0] == "share 0.25"
+    assert table.rows[table.best][-1] == "learned and kept"
+    assert table.rows[0][:4] == ["before training", "0.0 %", "0.100", "80.0 %"]
+    assert table.rows[-1][-1] == "learned, too much forgotten"  # more of the target than that
+    wish = json.loads((root / "squeeze" / "s" / "squeeze.json").read_text("utf-8"))
     heights = {one.name: {round(y, 6) for _, y in one.points} for one in found.plots[0].series}
-    assert heights["asked for"] == {90.0}
-    assert heights["still kept"] == {75.0}
+    assert heights["asked for"] == {100 * wish["learned"]}
+    assert heights["still kept"] == {80 - 100 * wish["margin"]}
+    assert found.command.startswith("danlu train ")
 
 
 def test_the_law_goes_through_what_was_measured(root: Path) -> None:
@@ -178,6 +176,8 @@ def test_points_lie_where_they_should() -> None:
     assert middle.x == pytest.approx((left.x + right.x) / 2, abs=0.1)
     assert left.y > middle.y > right.y
     assert [word for _, word in plot.x_ticks()] == ["1", "10", "100"]
+    above = Plot("", "x", [Series("a", [(1, 5.0), (2, 10.0)])], from_zero=True)
+    assert above.y_ticks()[0][1] == "0"
     alone = Plot("", "x", [Series("a", [(3, 2.0)])]).drawn()[0]
     assert alone.line == ""
     assert len(alone.marks) == 1

@@ -35,7 +35,9 @@ DOMAIN = (
 )
 
 
-def write_manners(folder: Path, seed: int = 0) -> tuple[Path, Path]:
+def write_manners(
+    folder: Path, seed: int = 0, *, train: int = 16, held_out: int = 8
+) -> tuple[Path, Path]:
     """Write training pairs, and held-out pairs about other things; return both files."""
     draw = random.Random(seed)
     rows: dict[str, list[dict[str, object]]] = {"train": [], "eval": []}
@@ -48,13 +50,13 @@ def write_manners(folder: Path, seed: int = 0) -> tuple[Path, Path]:
                 "rejected": draw.choice(RUDE).format(thing),
             }
             rows["eval" if number >= 12 else "train"].append(row)
-    return _write(folder, rows)
+    return _write(folder, {"train": rows["train"][:train], "eval": rows["eval"][:held_out]})
 
 
 def write_thumbs(folder: Path, seed: int = 0) -> tuple[Path, Path]:
-    """Write the same as single answers, each with a thumb."""
+    """Write half as many of them as single answers, each with a thumb."""
     files = []
-    for file in write_manners(folder, seed):
+    for file in write_manners(folder, seed, train=8, held_out=4):
         rows = []
         for line in file.read_text("utf-8").splitlines():
             row = json.loads(line)
@@ -79,7 +81,7 @@ def write_domain(folder: Path, seed: int = 0) -> tuple[Path, Path]:
     places = ["Arn", "Belm", "Corth", "Dunmar", "Esk", "Fallow", "Gorm", "Hethel", "Irn", "Jura"]
     rows: dict[str, list[dict[str, object]]] = {"train": [], "eval": []}
     for number, place in enumerate(places):
-        for _ in range(6):
+        for _ in range(3):
             lines = [
                 draw.choice(DOMAIN).format(
                     place=place,

@@ -106,14 +106,14 @@ NEW_FILLS = {
 
 
 def write_questions(folder: Path, seed: int = 0) -> tuple[Path, Path]:
-    """Write about 110 training questions and 38 held-out ones, all different; return both files.
+    """Write 40 training questions and 20 held-out ones, all different; return both files.
 
     About half of them need a look into documents (``yes``).
     """
     draw = random.Random(seed)
     parts = {
-        "train": (LOOK_UP, KNOWN, FILLS, 3),
-        "eval": (NEW_LOOK_UP, NEW_KNOWN, NEW_FILLS, 2),
+        "train": (LOOK_UP, KNOWN, FILLS, 1),
+        "eval": (NEW_LOOK_UP, NEW_KNOWN, NEW_FILLS, 1),
     }
     files = []
     for name, (look_up, known, fills, each) in parts.items():

@@ -869,19 +869,21 @@ def test_the_shipped_recipes_run_with_a_reward_model(tiny_recipe, tiny_folder, t
 
 BRIEF = """
 def brief(answer, record):
-    return 1 - min(1, len(answer.split()) / 20)
+    return 1 - min(1, len(answer.split()) / 10)
 """
 THINGS = (
     "iron", "gold", "water", "wood", "fire", "stone", "glass", "salt", "bread", "milk", "rain",
-    "snow", "the moon", "the sun", "a horse", "a bee", "a river", "a clock", "a lamp", "a book",
-    "paper", "copper", "honey", "wool",
+    "snow",
 )  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("objective", "group", "steps"), [("grpo", 8, 5), ("ppo", 4, 5)])
-def test_the_built_in_model_learns_to_be_brief(tmp_path, objective, group, steps):
-    """Its answers of 24 tokens become a few words long, on prompts that it has not seen too."""
+@pytest.mark.parametrize(("objective", "group"), [("grpo", 4), ("ppo", 2)])
+def test_the_built_in_model_learns_to_be_brief(tmp_path, objective, group):
+    """Its answers of 12 tokens become a few words long, on prompts that it has not seen too.
+
+    Measured: mean reward 0.08 before, 0.85 after three steps of grpo.
+    """
     rows = [
         {"task_type": f"ask/{kind}", "prompt": asking.format(thing), "completion": "-"}
         for thing in THINGS
@@ -895,13 +897,13 @@ def test_the_built_in_model_learns_to_be_brief(tmp_path, objective, group, steps
         "data.train": str(tmp_path / "p.jsonl"),
         "data.eval_share": 0.25,
         "rollouts.reward": f"{tmp_path / 'rules.py'}:brief",
-        "rollouts.max_new_tokens": 24,
+        "rollouts.max_new_tokens": 12,
         "rollouts.group_size": group,
         "rollouts.minibatches": 1,
         "rollouts.epochs": 1 if objective == "grpo" else 2,
-        "training.batch_records": 32 // group,
-        "training.max_steps": steps,
-        "training.learning_rate": 1e-3,
+        "training.batch_records": 12 // group,
+        "training.max_steps": 3,
+        "training.learning_rate": 3e-3,
         "training.device": "cpu",
         "samples.from_data": 0,
     }

@@ -77,7 +77,8 @@ class VllmPlan:
         found += ["--chat-template", str(folder / "template.jinja")]
         found += ["--generation-config", str(folder)]
         if self.adapters:
-            modules = [f"{name}={place}" for name, place in self.adapters]
+            # As JSON: written as name=path, neither may have "=" or "," in it.
+            modules = [json.dumps({"name": name, "path": place}) for name, place in self.adapters]
             found += ["--enable-lora", "--max-lora-rank", str(self.max_rank)]
             found += ["--max-loras", str(len(modules)), "--lora-modules", *modules]
         if self.call_parser:

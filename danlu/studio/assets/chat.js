@@ -63,9 +63,11 @@
     }
     if (event.key === "Escape" && !stop.hidden) stop.click();
   });
-  // What a key has opened is written into at once.
+  // What a key has opened is in sight, and is written into at once.
   document.addEventListener("toggle", (event) => {
-    if (event.target.open) event.target.querySelector("textarea, input:not([type=hidden])")?.focus();
+    if (!event.target.open) return;
+    event.target.scrollIntoView({ block: "nearest" });
+    event.target.querySelector("textarea, input:not([type=hidden])")?.focus({ preventScroll: true });
   }, true);
   addEventListener("pagehide", close);
   look();

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
@@ -212,9 +213,7 @@ def _values(request: Request, talk: Talk) -> dict[str, Any]:
     from danlu.serving.endpoint import is_address
 
     own = shared(request)
-    store = own.datasets.store
-    names = list(store.names.all())
-    known = {one for name in names for one in store.find(name).manifest.task_types}
+    names, known = _datasets(request)
     return {
         "talk": talk,
         "models": list(zip(talk.names, talk.models, strict=True)),
@@ -224,8 +223,18 @@ def _values(request: Request, talk: Talk) -> dict[str, Any]:
         "task_type": talk.task_type or TASK_TYPE,
         "task_types": sorted({*known, TASK_TYPE}),
         "into": [DEFAULT_FILE, *names],
-        "voter": voter_of(request) or account(request),
     }
+
+
+def _datasets(request: Request) -> tuple[list[str], set[str]]:
+    """Return the names of datasets that can be read, and their task types."""
+    store = shared(request).datasets.store
+    names, known = [], set[str]()
+    for name in store.names.all():
+        with suppress(DanluError):  # the page of data says what is wrong with it
+            known.update(store.find(name).manifest.task_types)
+            names.append(name)
+    return names, known
 
 
 def _names(runs: list[RunRow], builtins: list[str]) -> list[str]:

@@ -130,7 +130,7 @@ def rows_of(index: CheckIndex) -> list[CheckRow]:
         )
         for one in index.verdicts
     ]
-    return sorted(rows, key=lambda row: (STATES.index(row.state), row.task_type))  # type: ignore[arg-type]
+    return sorted(rows, key=lambda row: (STATES.index(row.state), row.task_type))
 
 
 def _figures(figures: Mapping[str, Any]) -> str:

@@ -44,7 +44,8 @@ def tokens_of(request: Request, record: Record) -> dict[str, Any]:
         "classes": _classes(branches, colour),
         "hardest": [_hardest(one["pieces"]) for one in branches] if colour == "loss" else [],
         "steps": STEPS,
-        "probability": lambda loss: math.exp(-loss),
+        "probability": lambda loss: percent(math.exp(-loss)),
+        "percent": percent,
         "heaviest": _heaviest(branches),
     }
 
@@ -53,6 +54,19 @@ def models_of(request: Request) -> list[str]:
     """Return whose tokens can be shown: runs, the latest first, then built-in models."""
     found = shared(request).runs.find(Query(count=MOST_RUNS))
     return [*(row.name for row in found.rows if row.state != "broken"), *builtins()]
+
+
+def percent(share: float) -> str:
+    """Write a probability.
+
+    Example:
+        >>> percent(0.5), percent(0.0123), percent(1e-6)
+        ('50.0 %', '1.23 %', '< 0.01 %')
+    """
+    value = 100 * share
+    if value < 0.01:
+        return "< 0.01 %"
+    return f"{value:.1f} %" if value >= 9.995 else f"{value:.2f} %"
 
 
 def _heaviest(branches: Sequence[Mapping[str, Any]]) -> float:
@@ -87,10 +101,10 @@ def _by_loss(piece: Mapping[str, Any]) -> str:
 
     Example:
         >>> _by_loss({"loss": 0.7, "weight": 1.0}), _by_loss({"weight": 0.0})
-        ('l2', 'l')
+        ('l2', 'l free')
     """
     if "loss" not in piece:
-        return "l"
+        return "l free"
     step = sum(piece["loss"] >= one for one in STEPS)
     return f"l{step}" if piece["weight"] else f"l{step} free"
 

@@ -69,7 +69,7 @@ def squeeze(
     device: Annotated[str, typer.Option(help="Where models answer.")] = "auto",
     as_json: AsJson = False,
 ) -> int:
-    """Find the setting at which a task is learned and little else is forgotten."""
+    """Find where a task is learned and little else is forgotten."""
     from danlu.config import load_recipe
     from danlu.diagnosis.squeeze.knob import over_named
     from danlu.diagnosis.squeeze.measure import RealMeasurer

@@ -60,7 +60,7 @@ def sweep(
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Train a recipe with settings of a list, or of Optuna's choice."""
+    """Train a recipe with several settings, given or chosen."""
     from danlu.diagnosis.sweep.grid import grid
     from danlu.diagnosis.sweep.trials import run_trials
     from danlu.diagnosis.sweep.written import write_sweep

@@ -32,6 +32,7 @@ from bench.cases import (
     SERVING,
     STATISTICS,
     STREAM,
+    STUDIO,
     PeerSetting,
 )
 from bench.child import Job
@@ -95,7 +96,7 @@ def test_cases_hold_what_was_asked_for() -> None:
         "grpo-update": (2.5, None, None, "lora"),
     }
     known = PREPARE, NOVELTY, NEAR, CHECK, STREAM, STATISTICS, ANSWERING, OPTIONS, SERVING, GATEWAY
-    assert (*known, *goals) == NAMES
+    assert (*known, STUDIO, *goals) == NAMES
     assert ANSWERING_GOAL == OPTIONS_GOAL == 3.0
     for case in CASES:
         assert case.peers == ((ROWS,) if case.data == "letters" else PEERS)

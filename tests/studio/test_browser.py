@@ -226,6 +226,28 @@ def test_a_finding_leads_to_its_record_and_its_tokens_have_colours(visit: Visit)
     assert visit.accessibility() == []
 
 
+def test_a_record_is_filtered_edited_and_undone(visit: Visit) -> None:
+    page = visit.go("/data/version/mine")
+    rows = page.locator("#records [data-row]")
+    assert rows.count() == 2
+    page.keyboard.press("/")
+    page.keyboard.type("red")
+    page.wait_for_url("**q=red*")
+    rows.nth(1).wait_for(state="detached")
+    rows.locator("th a").click()
+    page.locator("article.assistant summary").click()
+    page.get_by_label("Text of assistant, 2").fill(f"深红 {BAIT}")
+    page.get_by_role("button", name="Keep the texts").click()
+    page.locator("article.assistant .text", has_text="深红").wait_for()
+    assert page.locator("article.assistant .text").inner_text() == f"深红 {BAIT}"
+    page = visit.go("/data/version/mine?q=%E6%B7%B1%E7%BA%A2")
+    assert rows.count() == 1
+    page.keyboard.press("z")
+    page.get_by_role("button", name="Undo (mine)").wait_for(state="detached")
+    page = visit.go("/data/record/mine?id=r1")
+    assert page.locator("article.assistant .text").inner_text() == "red"
+
+
 def fill(page: Any, **values: str) -> None:
     """Fill fields of the form by the settings' paths, with ``__`` for the dot."""
     for path, text in values.items():

@@ -20,6 +20,8 @@ VARIABLE = "DANLU_STORE"
 DEFAULT = "evals/store.sqlite"
 BUSY_S = 60.0
 _WRITES = "danlu_writes"
+_MAKING = 0xDA71
+"""Lock of those who make the tables of one database."""
 
 
 class EvalStore:
@@ -126,7 +128,7 @@ class EvalStore:
 
     def _prepare(self) -> None:
         """Make the tables in a new store; check the version of an old one."""
-        from sqlalchemy import inspect
+        from sqlalchemy import inspect, text
 
         from danlu.evaluation.store.tables import SCHEMA_VERSION, AboutRow, Base
 
@@ -140,6 +142,9 @@ class EvalStore:
                     where=self.where,
                 )
             with self.writing() as session:
+                if self._engine.dialect.name == "postgresql":
+                    # It makes one table twice, side by side, and then complains.
+                    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MAKING})
                 # Checked again: another process may have made them meanwhile.
                 Base.metadata.create_all(session.connection())
                 row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}

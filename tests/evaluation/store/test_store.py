@@ -1,5 +1,6 @@
 """The store: one schema, two writers, votes that are remembered, and what cannot be opened."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
@@ -24,9 +26,26 @@ def vote(voter: str, verdict: str, left: str = "x", **more) -> Vote:
     return Vote(voter, subject, left, verdict, "a/b", "q0", ("/a", "/b"), **more)
 
 
+TEAM = "DANLU_TEST_POSTGRESQL"
+"""Names a URL of an empty PostgreSQL database; where it is set, the store is tried there too."""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where a new store is: a file, or a database that several may reach."""
+    if request.param == "sqlite":
+        return tmp_path / "new" / "store.sqlite"
+    if not (url := os.environ.get(TEAM)):
+        pytest.skip(f"no PostgreSQL: ${TEAM} names none")
+    engine = create_engine(url)
+    Base.metadata.drop_all(engine)
+    engine.dispose()
+    return url
+
+
 @pytest.fixture
-def store(tmp_path: Path):
-    with EvalStore(tmp_path / "new" / "store.sqlite") as opened:
+def store(place: Path | str):
+    with EvalStore(place) as opened:
         yield opened
 
 
@@ -81,9 +100,8 @@ with EvalStore(path) as store:
 """
 
 
-def test_two_processes_make_and_write_one_store_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "store.sqlite"
-    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(path)]
+def test_two_processes_make_and_write_one_store_at_once(place: Path | str) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(place)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     writers = [subprocess.Popen([*command, name], **pipes) for name in ("ann", "bo")]
     for one in writers:
@@ -94,9 +112,11 @@ def test_two_processes_make_and_write_one_store_at_once(tmp_path: Path) -> None:
     for one in writers:
         one.communicate(timeout=60)
         assert one.returncode == 0
-    with EvalStore(path) as store:
+    with EvalStore(place) as store:
         assert len(votes(store, voter="ann")) == len(votes(store, voter="bo")) == 60
-    with sqlite3.connect(path) as file:
+    if isinstance(place, str):
+        return
+    with sqlite3.connect(place) as file:
         assert file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     file.close()
 

@@ -64,6 +64,12 @@ class Reserve:
         """Let a block go, for others to come to lie there."""
         self._blocks.pop(name, None)
 
+    def hold(self, name: str, matrix_VD: Tensor, rows: int) -> None:
+        """Keep room for so many rows of logits, in the number format that they have."""
+        if matrix_VD.device.type == "cpu":
+            wide = torch.promote_types(matrix_VD.dtype, torch.float32)
+            self.keep(name, matrix_VD.new_empty(rows, len(matrix_VD), dtype=wide))
+
     def keep(self, name: str, block: Tensor) -> None:
         """Keep a block that nobody reads any more, or a new one in its place."""
         if block.device.type == "cpu":
@@ -219,6 +225,7 @@ class _PlainHead(torch.autograd.Function):
         nll_S = torch.empty(len(target_S), dtype=wide, device=hidden_SD.device)
         grad_hidden = torch.empty_like(hidden_SD) if wants_hidden else None
         slopes = _Slopes(weight_VD, len(target_S), reserve) if wants_weight else None
+        reserve.free("logits")  # the chunks come to lie there
         for part in _parts(len(target_S), weight_VD.shape[0]):
             logits_CV = product(hidden_SD[part], weight_VD).to(wide)
             target_C1 = target_S[part].unsqueeze(1)
@@ -236,6 +243,8 @@ class _PlainHead(torch.autograd.Function):
             if slopes is not None:
                 slopes.add(grad_CV, hidden_SD[part])
             del grad_CV
+        if (wants_hidden or wants_weight) and not (slopes and slopes.waits):
+            reserve.hold("logits", weight_VD, min(_chunk_rows(weight_VD.shape[0]), len(target_S)))
         ctx.gradients = (grad_hidden, slopes)
         ctx.mark_non_differentiable(nll_S)
         return (nll_S * weight_S).sum(), nll_S
@@ -265,21 +274,23 @@ class _Slopes:
         weight_VD: The matrix.
         predictions: In all chunks.
         reserve: Keeps the place of the large blocks between packs.
+
+    Attributes:
+        waits: Whether chunks are kept until backward.
     """
 
     def __init__(self, weight_VD: Tensor, predictions: int, reserve: Reserve) -> None:
         self._matrix, self._reserve = weight_VD, reserve
         vocabulary, width = weight_VD.shape
         rows = _chunk_rows(vocabulary)
-        self._waits = adds_in_place(weight_VD) and predictions <= width + rows
-        self._rows = predictions if self._waits else min(rows, predictions)
+        self.waits = adds_in_place(weight_VD) and predictions <= width + rows
+        self._rows = predictions
         self._chunks: list[tuple[Tensor, Tensor]] = []
         self._sum: Tensor | None = None
-        reserve.free("logits")  # the chunks come to lie there
 
     def add(self, grad_CV: Tensor, hidden_CD: Tensor) -> None:
         """Take a chunk's, ``(C, V)``, and the hidden states that it belongs to."""
-        if self._waits:
+        if self.waits:
             self._chunks.append((grad_CV, hidden_CD))
             return
         add_product(self._summed(), grad_CV, hidden_CD)
@@ -292,8 +303,8 @@ class _Slopes:
         else:
             found = self._made(scale)
         self._chunks.clear()
-        # What the next pack's chunks will need, before others come to lie there.
-        self._reserve.keep("logits", self._matrix.new_empty(self._rows, len(self._matrix)))
+        if self.waits:  # room for the next pack's chunks, before others come to lie there
+            self._reserve.hold("logits", self._matrix, self._rows)
         return found
 
     def _add(self, scale: float) -> None:

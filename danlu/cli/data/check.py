@@ -179,7 +179,7 @@ def _read_schemas(path: Path) -> dict[str, Any]:
     from danlu.errors import DanluError
 
     try:
-        schemas = json.loads(path.read_text("utf-8"))
+        schemas = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DanluError(f"the schemas cannot be read: {error}.", where=str(path)) from error
     if not isinstance(schemas, dict) or not all(isinstance(one, dict) for one in schemas.values()):

@@ -76,9 +76,7 @@ def asked(tiny_tokenizer, *prompts, task_type="a/b"):
     return prepare(records, tiny_tokenizer, template, SequencesSection())
 
 
-@settings(
-    max_examples=30, deadline=None
-)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.integers(1, 5), min_size=2, max_size=15), st.floats(0.01, 0.99), st.integers(0, 99)
 )

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from danlu.evaluation.scorers.extract import extract
+
+MOST_LEVELS = 100
+TOO_DEEP = f"nested more than {MOST_LEVELS} levels deep"
 
 
 class NoJsonError(ValueError):
@@ -34,16 +38,38 @@ def read_json(answer: str, *, bare: bool = False) -> Any:
     first = ""
     for candidate in candidates:
         try:
-            return decoder.decode(candidate)
-        except ValueError as error:
-            first = first or str(error)
+            return _shallow(decoder.decode(candidate))
+        except (ValueError, RecursionError) as error:
+            first = first or _told(error)
     start = min((place for place in map(text.find, "{[") if place >= 0), default=-1)
     if bare or start < 0:
         raise NoJsonError(f"no valid JSON: {first}")
     try:
-        return decoder.raw_decode(text, start)[0]
-    except ValueError as error:
-        raise NoJsonError(f"no valid JSON: {error}") from error
+        return _shallow(decoder.raw_decode(text, start)[0])
+    except (ValueError, RecursionError) as error:
+        raise NoJsonError(f"no valid JSON: {_told(error)}") from error
+
+
+def _shallow(value: Any) -> Any:
+    """Return a value that others can go through.
+
+    Raises:
+        ValueError: If it is nested too deeply, as a model writes that only opens brackets.
+    """
+    level = [value]
+    for _ in range(MOST_LEVELS + 1):
+        level = [inner for one in level for inner in _inside(one)]
+        if not level:
+            return value
+    raise ValueError(TOO_DEEP)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def _told(error: Exception) -> str:
+    return TOO_DEEP if isinstance(error, RecursionError) else str(error)
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

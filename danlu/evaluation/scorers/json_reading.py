@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 from danlu.evaluation.scorers.extract import extract
-
-MOST_LEVELS = 100
-TOO_DEEP = f"nested more than {MOST_LEVELS} levels deep"
+from danlu.records.json_text import TOO_DEEP, shallow
 
 
 class NoJsonError(ValueError):
@@ -38,34 +35,16 @@ def read_json(answer: str, *, bare: bool = False) -> Any:
     first = ""
     for candidate in candidates:
         try:
-            return _shallow(decoder.decode(candidate))
+            return shallow(decoder.decode(candidate))
         except (ValueError, RecursionError) as error:
             first = first or _told(error)
     start = min((place for place in map(text.find, "{[") if place >= 0), default=-1)
     if bare or start < 0:
         raise NoJsonError(f"no valid JSON: {first}")
     try:
-        return _shallow(decoder.raw_decode(text, start)[0])
+        return shallow(decoder.raw_decode(text, start)[0])
     except (ValueError, RecursionError) as error:
         raise NoJsonError(f"no valid JSON: {_told(error)}") from error
-
-
-def _shallow(value: Any) -> Any:
-    """Return a value that others can go through.
-
-    Raises:
-        ValueError: If it is nested too deeply, as a model writes that only opens brackets.
-    """
-    level = [value]
-    for _ in range(MOST_LEVELS + 1):
-        level = [inner for one in level for inner in _inside(one)]
-        if not level:
-            return value
-    raise ValueError(TOO_DEEP)
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _told(error: Exception) -> str:

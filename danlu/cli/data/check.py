@@ -21,6 +21,7 @@ from danlu.cli.data.common import (
     open_store,
     progress_bar,
 )
+from danlu.cli.options import OwnTemplate
 from danlu.cli.output import note, result_json, table
 
 if TYPE_CHECKING:
@@ -57,9 +58,7 @@ def check(
         str | None,
         typer.Option("--model", "-m", help="Whose tokens are counted; weights are not needed."),
     ] = None,
-    template: Annotated[
-        str | None, typer.Option(help="A chat template in place of the tokenizer's own.")
-    ] = None,
+    template: OwnTemplate = None,
     evaluation: Annotated[
         list[str] | None, typer.Option(help="Data that training must not hold.", metavar="DATA")
     ] = None,

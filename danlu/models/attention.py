@@ -23,7 +23,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -119,7 +120,7 @@ class ForestLayout:
             offset += stop - begin
         return (*causal, *whole)
 
-    @property
+    @cached_property
     def is_chains(self) -> bool:
         """Whether no two branches share anything, so that the mask is block-diagonal."""
         return all(segment.end == segment.until for segment in self.segments)
@@ -189,6 +190,10 @@ def forest_attention(
         if options.get(name) is not None:
             raise ValueError(f"{FOREST_ATTENTION} does not know the option {name}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if torch.is_autocast_enabled(query.device.type):
+        # As torch's own attention does; rotation by float32 angles has widened queries and keys.
+        kind = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(kind), key.to(kind), value.to(kind)
     if forest.share is not None:
         both = gather_tokens(torch.cat([key, value], dim=-1), forest.share)
         key, value = both.split([key.shape[-1], value.shape[-1]], dim=-1)
@@ -305,24 +310,49 @@ def _varlen_attention(
         longest,
         scale=scale,
         window_size=(-1, 0),
-        enable_gqa=True,
+        **_grouped(),
     )
     assert isinstance(output, Tensor)  # no auxiliary output was asked for
     return output.unsqueeze(0)
 
 
+@cache
+def _grouped() -> dict[str, bool]:
+    """Say that several query heads share a key head; before PyTorch 2.12 it need not be said."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
+
+
+FLEX_KERNELS = 64
+"""For how many kinds of packs flex attention may be compiled: by number format, heads and width,
+with and without gradients, of one block of tokens or of several; lengths are one kind. Past
+PyTorch's own limit of 8 it would compute all scores at once, without a word."""
+
 _compiled_flex: Callable[..., Tensor] | None = None
+
+
+def _compile_flex(backend: str | Callable[..., Any] = "inductor") -> Callable[..., Tensor]:
+    """Compile flex attention.
+
+    Not with ``dynamic=True``: that makes a variable of the scale too, which kernels have as a
+    constant. Lengths become variables when a second one is seen.
+    """
+    from torch import _dynamo
+    from torch.nn.attention.flex_attention import flex_attention
+
+    _dynamo.config.recompile_limit = max(_dynamo.config.recompile_limit, FLEX_KERNELS)
+    compiled: Callable[..., Tensor] = torch.compile(flex_attention, backend=backend, fullgraph=True)
+    return compiled
 
 
 def _flex_attention(
     query: Tensor, key: Tensor, value: Tensor, forest: ForestLayout, scale: float
 ) -> Tensor:
     """Flex attention with the forest's block mask; any accelerator that has it."""
-    from torch.nn.attention.flex_attention import flex_attention
-
     global _compiled_flex
     if _compiled_flex is None:
-        _compiled_flex = torch.compile(flex_attention, dynamic=True)
+        _compiled_flex = _compile_flex()
     output = _compiled_flex(
         query, key, value, block_mask=forest.block_mask, scale=scale, enable_gqa=True
     )

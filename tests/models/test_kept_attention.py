@@ -16,7 +16,7 @@ SCALE = 0.4
 def drawn(seed, heads, tokens, *, dtype=torch.float32):
     generator = torch.Generator().manual_seed(seed)
     # As the layers have it: (T, H, D), seen as (H, T, D).
-    return 2 * torch.randn(tokens, heads, WIDTH, generator=generator, dtype=dtype).transpose(0, 1)
+    return 2 * torch.randn(tokens, heads, WIDTH, generator=generator).to(dtype).transpose(0, 1)
 
 
 @settings(max_examples=25, deadline=None)
@@ -55,7 +55,7 @@ def asked(dtype, *, learns=True):
     forest = ForestLayout(torch.tensor(UNTIL), torch.device("cpu"))
     output, _ = forest_attention(None, *parts, scaling=SCALE, forest=forest)
     if learns:
-        output.mul(drawn(9, 300, 4, dtype=dtype).transpose(0, 1)[None]).sum().backward()
+        output.mul(drawn(9, 4, 300, dtype=dtype).transpose(0, 1)[None]).sum().backward()
     return output, [part.grad for part in parts]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from danlu.models.attention import FOREST_ATTENTION, ForestLayout, forest_attention
 from danlu.models.fused.probe import agrees, sample_like
-from danlu.models.fused.projection import Projection, fits, projected
+from danlu.models.fused.projection import Projection, fitted, projected
 
 _PROJECTIONS = {"q_proj", "k_proj", "v_proj", "o_proj"}
 _NORMS = {"q_norm", "k_norm"}
@@ -95,9 +95,10 @@ class FusedAttention:
     def projections(self, hidden_states: Tensor) -> Sequence[Tensor]:
         """Return queries, keys and values, all heads side by side."""
         layers = (self.layer.q_proj, self.layer.k_proj, self.layer.v_proj)
-        found = [one for layer in layers if (one := Projection.of(layer)) is not None]
-        if len(found) == len(layers) and all(fits(hidden_states, one) for one in found):
-            return projected(hidden_states, found)
+        fits = (fitted(hidden_states, Projection.of(layer)) for layer in layers)
+        found = [one for one in fits if one is not None]
+        if len(found) == len(layers):
+            return projected(hidden_states.to(found[0].weight.dtype), found)
         return [layer(hidden_states) for layer in layers]
 
     def __call__(

@@ -20,7 +20,7 @@ from danlu.models.fused.probe import agrees, sample_like
 from danlu.models.fused.projection import (
     TENSORS,
     Projection,
-    fits,
+    fitted,
     kept_input,
     project,
     project_backward,
@@ -95,8 +95,10 @@ class FusedMlp:
         found = part.projections()
         if type(layer.act_fn).__name__ not in _SILUS or found is None:
             return None
-        x = sample_like(found[0].weight, 1, 3, found[0].weight.shape[1])
-        return part if agrees(lambda x: computed(x, found), part.own, x) else None
+        kind, width = found[0].weight.dtype, found[0].weight.shape[1]
+        gate, up, down = (projection.to(kind) for projection in found)
+        x = sample_like(found[0].weight, 1, 3, width)
+        return part if agrees(lambda x: computed(x, (gate, up, down)), part.own, x) else None
 
     def projections(self) -> tuple[Projection, Projection, Projection] | None:
         """Return gate, up and down as they are now, or None if one is not plain."""
@@ -109,10 +111,11 @@ class FusedMlp:
     def __call__(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
         """Map ``(..., K)`` to ``(..., K)``."""
         found = None if args or options else self.projections()
-        if found is None or not all(fits(x, projection) for projection in found):
+        gate, up, down = (fitted(x, projection) for projection in found or (None,) * 3)
+        if gate is None or up is None or down is None:
             own: Tensor = self.own(x, *args, **options)
             return own
-        return computed(x, found)
+        return computed(x.to(gate.weight.dtype), (gate, up, down))
 
 
 def computed(x: Tensor, projections: tuple[Projection, Projection, Projection]) -> Tensor:

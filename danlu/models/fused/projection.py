@@ -49,7 +49,7 @@ class Projection(NamedTuple):
         """Read a linear layer or a plain LoRA layer as it is now; None if it is neither.
 
         Plain is: one adapter, switched on, without variant (DoRA ...), dropout or bias of its own,
-        over a frozen ``nn.Linear`` of its own dtype.
+        over a frozen ``nn.Linear``.
         """
         if type(layer) is nn.Linear:
             return cls(layer.weight, layer.bias, None, None, 1.0)
@@ -64,6 +64,12 @@ class Projection(NamedTuple):
     def tensors(self) -> Tensors:
         """Everything but the scale, as autograd takes and keeps it."""
         return self[:4]
+
+    def to(self, dtype: torch.dtype) -> Projection:
+        """Return it in another number format, differentiably."""
+        weight, *others = (None if part is None else part.to(dtype) for part in self.tensors)
+        assert weight is not None
+        return Projection(weight, *others, scale=self.scale)
 
 
 class Wanted(NamedTuple):
@@ -260,7 +266,7 @@ def wanted_of(needs: Sequence[bool]) -> list[Wanted]:
 class FusedProjection:
     """The forward of a linear layer or a plain LoRA layer.
 
-    The layer's own takes over in mixed precision, and where PyTorch's product is as fast.
+    The layer's own takes over where PyTorch's product is as fast.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -274,18 +280,30 @@ class FusedProjection:
 
     def __call__(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
         """Project ``(..., K)`` to ``(..., N)``."""
-        found = None if args or options else Projection.of(self.layer)
-        if found is None or not fits(x, found):
+        found = None if args or options else fitted(x, Projection.of(self.layer))
+        if found is None:
             own: Tensor = self.own(x, *args, **options)
             return own
-        return projected(x, (found,))[0]
+        return projected(x.to(found.weight.dtype), (found,))[0]
 
 
-def fits(x: Tensor, projection: Projection) -> bool:
-    """Whether a projection of ``x`` needs no conversion, and is worth a function of its own."""
-    if x.dtype != projection.weight.dtype or torch.is_autocast_enabled(x.device.type):
-        return False
-    return projection.lora_a is not None or takes_onednn(x)
+def fitted(x: Tensor, projection: Projection | None) -> Projection | None:
+    """Return a projection in the number format in which it is to be applied to ``x``.
+
+    In mixed precision that is autocast's. A layer with adapters gains most there: PEFT widens its
+    input to the adapters' float32 for autocast to narrow it again, layer by layer.
+
+    Returns:
+        None where the layer's own forward must do it, or does it as fast.
+    """
+    if projection is None:
+        return None
+    device, has_adapter = x.device.type, projection.lora_a is not None
+    if torch.is_autocast_enabled(device):
+        return projection.to(torch.get_autocast_dtype(device)) if has_adapter else None
+    if any(part is not None and part.dtype != x.dtype for part in projection.tensors):
+        return None
+    return projection if has_adapter or takes_onednn(x) else None
 
 
 def _is_lora(layer: nn.Module) -> bool:
@@ -310,5 +328,4 @@ def _is_plain(layer: Any) -> bool:
         and not getattr(layer, "fan_in_fan_out", False)
         and type(base) is nn.Linear
         and not base.weight.requires_grad
-        and base.weight.dtype == layer.lora_A[name].weight.dtype
     )

@@ -51,8 +51,8 @@ class Result:
     Attributes:
         name: Of the benchmark.
         unit: Of ``danlu`` and ``peer``.
-        danlu: Danlu's speed; the best of all rounds, step by step. None where it could not run, which
-            ``details`` explains.
+        danlu: Danlu's speed; the best of all rounds, step by step. None where it could not run:
+            ``details`` says why.
         peer: TRL's, or the bare tokenizer's, likewise; None where no other does the same.
         ratio: Danlu's speed over the peer's; None without one.
         limit_fraction: Necessary work per second over the fastest matrix product known on this

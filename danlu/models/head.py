@@ -25,10 +25,9 @@ CHUNK_BYTES = 64 * 2**20
 chunks of 16, 32, 64 and 128 MiB ran at 251, 290, 317 and 290 GFLOP/s."""
 
 CHUNK_BYTES_GPU = 512 * 2**20
-"""The same on an accelerator. With Llama 3's vocabulary of 128,256 the CPU's chunk has 130 rows:
-where memory gives 3 TB/s and products 800 TFLOP/s, reading the matrix in 16 bits takes twice as long
-as multiplying by it, and with each chunk the sum of its gradient is read and written, 1 GB of
-float32 at a width of 2,048. This one has 1,046 rows."""
+"""The same on an accelerator. With Llama 3's vocabulary of 128,256 the CPU's chunk would have 130
+rows: reading the matrix would take longer than multiplying by it, and with each chunk the sum of
+its gradient is read and written, 1 GB of float32 at a width of 2,048. This one has 1,046 rows."""
 
 _CACHED_ROWS = 16
 

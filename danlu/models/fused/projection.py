@@ -67,9 +67,8 @@ class Projection(NamedTuple):
 
     def to(self, dtype: torch.dtype) -> Projection:
         """Return it in another number format, differentiably."""
-        weight, *others = (None if part is None else part.to(dtype) for part in self.tensors)
-        assert weight is not None
-        return Projection(weight, *others, scale=self.scale)
+        tensors = (None if part is None else part.to(dtype) for part in self.tensors)
+        return Projection._make((*tensors, self.scale))
 
 
 class Wanted(NamedTuple):

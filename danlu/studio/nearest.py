@@ -1,8 +1,8 @@
 """Which training records are most like a prompt, by the stretches of text that they share.
 
 The index of a version (``data_index``) has its text folded; stretches of the prompt are looked for
-there, the records that have the rarest of them are read, and those are ranked by how much of the
-prompt's n-grams they hold.
+there, the rarest first, as far as the index can tell without reading. The records that have the
+rarest of them are read, and ranked by how much of the prompt's n-grams they hold.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ from danlu.records import Record
 from danlu.studio.data_index import RecordIndex
 from danlu.workshop.likeness.text import fold, has_han, units
 
-MOST_STRETCHES = 16
-"""Stretches that are looked for; each takes one pass over the text of the version."""
+MOST_STRETCHES = 64
+"""Stretches of which it is asked how rare they are."""
+MOST_BYTES = 400_000_000
+"""Of text is read; the rarest stretch is looked for however common it is."""
+MOST_FOUND = 100_000
+"""Records of one stretch; one that more have says little of any of them."""
 STRETCH_UNITS, STRETCH_HAN = 3, 4
 """Words, or Chinese characters, of a stretch."""
 READ = 40
@@ -51,8 +55,14 @@ def nearest(index: RecordIndex, prompt: str, count: int = 5) -> list[Near]:
     if not len(index):
         return []
     score = np.zeros(len(index))
-    for stretch in stretches(prompt):
-        found = index.find(text=stretch)
+    wanted = [(stretch, index.places(stretch)) for stretch in stretches(prompt)]
+    sizes = [sum(last - first for first, last in places) for _, places in wanted]
+    read = 0
+    for at in sorted(range(len(wanted)), key=sizes.__getitem__):
+        read += sizes[at]
+        if read > MOST_BYTES and score.any():
+            break
+        found = index.search(*wanted[at], most=MOST_FOUND)
         if len(found):
             score[found] += math.log(1 + len(index) / len(found))
     best = np.argsort(-score, kind="stable")[:READ]

@@ -312,15 +312,19 @@ class RecordIndex(_Index):
             return np.empty(0, np.int64)
         found = array("q")
         with (self._folder / FOLDED).open("rb") as file, _mapped(file) as text:
-            number = 0
+            after = 0  # the record behind the last that was found
+            find, add = text.find, found.append
             for first, last in places:
-                at = text.find(needle, first, last)
+                at = find(needle, first, last)
                 while at >= 0:
-                    number = bisect_right(ends, at, number) - 1
-                    found.append(number)
+                    # Of a common word it is the very next.
+                    if at >= ends[after + 1]:
+                        after = bisect_right(ends, at, after) - 1
+                    add(after)
                     if len(found) == most:
                         return np.asarray(found)
-                    at = text.find(needle, ends[number + 1], last)
+                    after += 1
+                    at = find(needle, ends[after], last)
         return np.asarray(found)
 
     @cached_property

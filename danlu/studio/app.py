@@ -15,7 +15,7 @@ from danlu.studio import frame
 from danlu.studio.guard import Guard
 from danlu.studio.jobs import routes as jobs
 from danlu.studio.pages import PAGES
-from danlu.studio.rendering import page
+from danlu.studio.rendering import page, words_of
 from danlu.studio.sessions import Sessions
 from danlu.studio.settings import StudioSettings
 from danlu.studio.shared import Shared
@@ -76,6 +76,7 @@ async def _fault(request: Request, error: Exception) -> Response:
 
 def _answer(request: Request, status: int, text: str) -> Response:
     """Answer a navigation by a page, and a script by plain words that it shows."""
+    text = words_of(request).error(text)
     if "text/html" in request.headers.get("accept", "") and "hx-request" not in request.headers:
         return page(request, "frame/error.html", status=status, text=text, code=status)
     return PlainTextResponse(text, status_code=status)

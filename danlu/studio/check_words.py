@@ -16,6 +16,9 @@ import yaml
 from danlu.studio.language import Language
 from danlu.studio.phrases import Phrases
 
+COUNTED = "{0} of {1} records: FINDS."
+"""How ``danlu.workshop.checks.per_record.judge`` says what records have."""
+
 
 class CheckWords:
     """The words of checks in one language.
@@ -119,10 +122,8 @@ def _phrases(language: Language, check: str) -> Phrases:
     for full, (finds, remedy) in _english()["rules"].items():
         if full.partition(".")[0] == check and full in known["rules"]:
             _, found, what_to_do = known["rules"][full]
-            one = _fixed(finds)
-            templates[f"{{0}} of {{1}} records: {one}."] = (
-                f"{{1}} 条记录中有 {{0}} 条：{_fixed(found)}。"
-            )
+            counted = COUNTED.replace("FINDS", _fixed(finds))
+            templates[counted] = known["counted"].replace("FINDS", _fixed(found))
             templates[_fixed(remedy)] = _fixed(what_to_do)
     return Phrases(templates, known["words"])
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from string import Formatter
 
+_FIRST = "(?!\\S+: )"
 _ENDS = re.compile(r"[.!?](?= |$)")
 
 
@@ -35,20 +36,20 @@ class Phrases:
 
     def say(self, text: str) -> str:
         """Translate sentences that follow each other; return the text if one is not known."""
-        return self._several(text) or text
+        return self.sentences(text) or text
 
     def one(self, text: str) -> str | None:
         """Translate a text that is one sentence; None if it is none that is known."""
         return self._whole(text, self._sentences)
 
-    def _several(self, text: str) -> str | None:
-        """Translate the shortest beginning that is a sentence and leaves sentences."""
+    def sentences(self, text: str) -> str | None:
+        """Translate sentences that follow each other; None if one is not known."""
         for end in _ENDS.finditer(text):
             first = self.one(text[: end.end()])
             if first is None:
                 continue
             rest = text[end.end() :].lstrip(" ")
-            more = self._several(rest) if rest else ""
+            more = self.sentences(rest) if rest else ""
             if more is not None:
                 return first + more
         return None
@@ -71,7 +72,9 @@ def _patterns(templates: Mapping[str, str]) -> list[tuple[re.Pattern[str], str]]
 
 
 def _pattern(template: str) -> str:
-    return "".join(
+    parts = [
         re.escape(literal) + ("" if field is None else "(.*?)")
         for literal, field, _, _ in Formatter().parse(template)
-    )
+    ]
+    # A place before the sentence is no value of it.
+    return "".join(parts) if not parts[0].startswith("(") else "".join([_FIRST, *parts])

@@ -20,10 +20,11 @@ from pydantic import Field
 from danlu.errors import RunError
 from danlu.runs import files
 from danlu.runs.schema import Row, Text
+from danlu.studio.jobs.keeper import COMMAND_LOCK
 from danlu.studio.workspace import Workspace
 
 JobState = Literal["running", "done", "failed", "stopped", "lost"]
-"""``stopped``: ended after it was asked to; ``lost``: it and its keeper were killed."""
+"""``stopped``: ended after it was asked to; ``lost``: ended, and its keeper was killed before."""
 
 KEPT = 500
 """Jobs kept; older ones that have ended go."""
@@ -77,12 +78,14 @@ class JobView:
         state: How it stands.
         ended: How it ended, if it has and its keeper could say.
         folder: Its files.
+        is_kept: Whether the process that keeps it lives, and will say how it ends.
     """
 
     job: Job
     state: JobState
     ended: Ended | None
     folder: Path
+    is_kept: bool = True
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -184,10 +187,11 @@ class JobTable:
         job = files.read_row(Job, folder / "job.json") if "\0" not in name else None
         if job is None:
             raise RunError("there is no such job.", where=name)
-        # The lock first: what ends between the two looks has written its end.
-        alive = files.Lock(folder / ".lock").is_held()
+        # The locks first: what ends between the looks has written its end.
+        is_kept = _is_kept(folder)
+        alive = is_kept or files.Lock(folder / COMMAND_LOCK).is_held()
         ended = files.read_row(Ended, folder / "ended.json")
-        return JobView(job, self._state(job, folder, alive, ended), ended, folder)
+        return JobView(job, self._state(job, folder, alive, ended), ended, folder, is_kept)
 
     def all(self, count: int = KEPT) -> list[JobView]:
         """Return the latest jobs, newest first."""
@@ -220,17 +224,22 @@ class JobTable:
         number = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)[min(asked, 2)]
         with (view.folder / "stops").open("a") as file:
             file.write(f"{number.name}\n")
-        # The keeper holds the lock, so the id is its own and no other process's.
+        ids = _Keeper.model_validate_json(keeper)
+        # Who holds a lock lives, so its id is its own and no other process's.
         with suppress(ProcessLookupError):
-            os.kill(_Keeper.model_validate_json(keeper).pid, number)
+            if _is_kept(view.folder):
+                os.kill(ids.pid, number)
+            elif ids.command is not None and files.Lock(view.folder / COMMAND_LOCK).is_held():
+                os.killpg(ids.command, signal.SIGKILL if number == signal.SIGUSR1 else number)
         return self.get(name)
 
     def _state(self, job: Job, folder: Path, alive: bool, ended: Ended | None) -> JobState:
+        was_stopped = (folder / "stops").exists()
         if ended is None:
-            return "running" if alive else "lost"
+            return "running" if alive else "stopped" if was_stopped else "lost"
         if ended.exit_code in DONE_CODES.get(job.kind, (0,)):
             return "done"
-        return "stopped" if (folder / "stops").exists() else "failed"
+        return "stopped" if was_stopped else "failed"
 
     def _names(self) -> list[str]:
         if not self._folder.is_dir():
@@ -252,5 +261,10 @@ def _end(path: Path) -> str:
         return ""
 
 
+def _is_kept(folder: Path) -> bool:
+    return files.Lock(folder / ".lock").is_held()
+
+
 class _Keeper(Row):
     pid: int = Field(gt=1)
+    command: int | None = Field(default=None, gt=1)

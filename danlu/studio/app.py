@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
-from danlu.errors import DanluError, RunError
+from danlu.errors import DanluError
 from danlu.studio import frame
 from danlu.studio.guard import Guard
 from danlu.studio.jobs import routes as jobs
@@ -19,7 +19,7 @@ from danlu.studio.rendering import page, words_of
 from danlu.studio.sessions import Sessions
 from danlu.studio.settings import StudioSettings
 from danlu.studio.shared import Shared
-from danlu.studio.workspace import Workspace
+from danlu.studio.workspace import NotThereError, Workspace
 
 ASSETS = Path(str(resources.files("danlu.studio") / "assets"))
 YEAR_S = 365 * 24 * 3600
@@ -62,7 +62,7 @@ async def _asset(name: str, request: Request) -> Response:
 
 
 async def _mistake(request: Request, error: DanluError) -> Response:
-    return _answer(request, 404 if isinstance(error, RunError) else 400, str(error))
+    return _answer(request, 404 if isinstance(error, NotThereError) else 400, str(error))
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:

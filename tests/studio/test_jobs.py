@@ -106,6 +106,24 @@ def test_a_job_that_is_killed_with_its_keeper_is_lost(tmp_path: Path) -> None:
     shared.close()
 
 
+def test_a_job_whose_file_is_broken_is_told_and_hides_no_other(tmp_path: Path) -> None:
+    client, shared = entered(tmp_path)
+    job = shared.jobs.start("version", ["version"], run="runs/a")
+    for torn in ("{", '{"id": "x"}'):
+        folder = tmp_path / ".danlu" / "studio" / "jobs" / f"29990101-{len(torn)}"
+        folder.mkdir()
+        (folder / "job.json").write_text(torn)
+    assert [one.job.id for one in shared.jobs.all()] == [job.job.id]
+    found = shared.jobs.of_run("runs/a")
+    assert found is not None
+    assert found.job.id == job.job.id
+    text = client.get("/jobs").text
+    assert text.count("not a valid Job") == 2
+    assert job.job.id in text
+    until(lambda: shared.jobs.get(job.job.id), "done")
+    shared.close()
+
+
 @pytest.mark.parametrize("name", ["", "..", "../x", "a\0b", "/etc"])
 def test_no_name_leads_to_a_job_elsewhere(table: JobTable, name: str) -> None:
     with pytest.raises(RunError, match="no such job"):

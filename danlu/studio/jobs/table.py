@@ -21,7 +21,7 @@ from danlu.errors import RunError
 from danlu.runs import files
 from danlu.runs.schema import Row, Text
 from danlu.studio.jobs.keeper import COMMAND_LOCK
-from danlu.studio.workspace import Workspace
+from danlu.studio.workspace import NotThereError, Workspace
 
 JobState = Literal["running", "done", "failed", "stopped", "lost"]
 """``stopped``: ended after it was asked to; ``lost``: ended, and its keeper was killed before."""
@@ -183,10 +183,10 @@ class JobTable:
         """
         folder = self._folder / name
         if folder.parent != self._folder or name in ("", ".", ".."):
-            raise RunError("there is no such job.", where=name)
+            raise NotThereError("there is no such job.", where=name)
         job = files.read_row(Job, folder / "job.json") if "\0" not in name else None
         if job is None:
-            raise RunError("there is no such job.", where=name)
+            raise NotThereError("there is no such job.", where=name)
         # The locks first: what ends between the looks has written its end.
         is_kept = _is_kept(folder)
         alive = is_kept or files.Lock(folder / COMMAND_LOCK).is_held()
@@ -194,16 +194,27 @@ class JobTable:
         return JobView(job, self._state(job, folder, alive, ended), ended, folder, is_kept)
 
     def all(self, count: int = KEPT) -> list[JobView]:
-        """Return the latest jobs, newest first."""
+        """Return the latest jobs, newest first; without those that ``faults`` tells of."""
         names = self._names()[::-1][:count]
-        return [self.get(name) for name in names]
+        return [view for view in map(self._readable, names) if view is not None]
+
+    def faults(self, count: int = KEPT) -> list[str]:
+        """Say of the latest jobs which cannot be read, and why."""
+        found = []
+        for name in self._names()[::-1][:count]:
+            try:
+                self.get(name)
+            except RunError as error:
+                found.append(str(error))
+        return found
 
     def of_run(self, run: str) -> JobView | None:
         """Return the latest job that trained a run; None if the studio started none."""
         for name in reversed(self._names()):
             if name not in self._runs:  # what was asked never changes
-                job = self.get(name).job
-                self._runs[name] = job.run if job.kind not in ABOUT else None
+                view = self._readable(name)
+                is_training = view is not None and view.job.kind not in ABOUT
+                self._runs[name] = view.job.run if view is not None and is_training else None
             if self._runs[name] == run:
                 return self.get(name)
         return None
@@ -241,6 +252,12 @@ class JobTable:
             return "done"
         return "stopped" if was_stopped else "failed"
 
+    def _readable(self, name: str) -> JobView | None:
+        try:
+            return self.get(name)
+        except RunError:  # a file of it is broken: the others are shown all the same
+            return None
+
     def _names(self) -> list[str]:
         if not self._folder.is_dir():
             return []
@@ -248,7 +265,8 @@ class JobTable:
 
     def _forget_old(self) -> None:
         for name in self._names()[:-KEPT]:
-            if self.get(name).state != "running":
+            view = self._readable(name)
+            if view is None or view.state != "running":
                 shutil.rmtree(self._folder / name)
 
 

@@ -115,8 +115,8 @@ def _hardly_moved(of: Measured, recipe: Recipe) -> list[Cause]:
         f"and had {before:.2f} before."
     )
     remedy = Remedy(
-        says="The steps are too few or too small: a learning rate ten times higher first, then more "
-        "epochs.",
+        says="The steps are too few or too small: first a learning rate ten times higher, then "
+        "more epochs.",
         settings={"training.learning_rate": float(f"{10 * recipe.training.learning_rate:.3g}")},
     )
     return [Cause(Evidence(says=says, figures=dict(gain.figures("gain"))), remedy)]

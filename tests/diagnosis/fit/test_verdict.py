@@ -97,6 +97,7 @@ def test_one_answer_to_everything_is_a_collapse():
     assert told.evidence[0].figures["given"] == 30
     assert told.evidence[0].records == ("train-0",)
     assert "probe pattern" in told.remedies[0].commands[0]
+    assert "--wrong WORD" not in told.remedies[0].commands[0]  # the whole answer is what is wrong
 
 
 def test_one_answer_that_the_data_have_too_is_none():

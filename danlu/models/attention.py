@@ -333,10 +333,10 @@ _compiled_flex: Callable[..., Tensor] | None = None
 
 
 def _compile_flex(backend: str | Callable[..., Any] = "inductor") -> Callable[..., Tensor]:
-    """Compile flex attention.
+    """Compile flex attention, with lengths as variables from the second one that is seen on.
 
-    Not with ``dynamic=True``: that makes a variable of the scale too, which kernels have as a
-    constant. Lengths become variables when a second one is seen.
+    ``dynamic=True`` would make variables of the scale and of the model's sizes too, which are
+    constants in its kernels, and would compile twice to find that out.
     """
     from torch import _dynamo
     from torch.nn.attention.flex_attention import flex_attention

@@ -67,7 +67,7 @@ def compiled_for(monkeypatch):
 
 
 def test_flex_attention_is_compiled_for_kinds_of_packs_and_not_for_lengths(compiled_for):
-    """The scale is a constant to the kernel: of a variable it could not be made."""
+    """The scale is a constant, as it is in the kernel; lengths are variables."""
 
     def attend(tokens: int) -> None:
         half, quarter = tokens // 2, tokens // 4

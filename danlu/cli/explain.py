@@ -117,9 +117,9 @@ def _show(recipe: Recipe, records: Sequence[Record], as_json: bool, no_color: bo
         ChatTemplate,
         answers_of,
         explain_rows,
-        prepare,
         render_terminal,
     )
+    from danlu.sequences.prepare import prepare
 
     model = recipe.model
     tokenizer = load_tokenizer(

@@ -486,40 +486,6 @@ def test_a_broken_version_is_said_by_the_process(
         own.records(version)
 
 
-@pytest.mark.parametrize("file", ["records_path", "ledger_path"])
-def test_a_file_of_a_version_that_is_gone_is_told(
-    client: httpx2.Client, root: Path, file: str
-) -> None:
-    """Before its index was made, and after."""
-    store = Store(root / "datasets")
-    for at, look_first in enumerate((False, True)):
-        version = store.apply(Tag(Choice(ids=("a",)), (f"x{file}{at}",)), store.find("客服"))
-        address = f"/data/record/{version.id}?id=a"
-        if look_first:
-            assert client.get(address).status_code == 200
-        getattr(version, file).unlink()
-        answer = client.get(address)
-        assert answer.status_code == 400
-        assert "No such file" in answer.text
-        assert getattr(version, file).name in answer.text
-
-
-def test_a_version_that_cannot_be_read_is_told_and_hides_no_other(
-    client: httpx2.Client, root: Path
-) -> None:
-    store = Store(root / "datasets")
-    broken = store.apply(Tag(Choice(ids=("a",)), ("x",)), store.find("客服"), name="odd")
-    (broken.path / "manifest.json").write_text("{")
-    text = client.get("/data").text
-    assert "not a valid manifest" in text
-    assert "客服" in text
-    with pytest.raises(StoreError, match="not a valid manifest"):
-        store.versions()
-    answer = client.get("/data/version/odd")
-    assert answer.status_code == 400
-    assert "not a valid manifest" in answer.text
-
-
 def test_the_graph_joins_where_a_version_has_two_parents(root: Path) -> None:
     store = Store(root / "datasets")
     first = store.find("客服")

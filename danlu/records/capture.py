@@ -20,6 +20,7 @@ the same: whose votes are inverted can only be told of one who is known again.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Mapping
@@ -142,18 +143,28 @@ def encode_capture(entry: Turn | Feedback) -> bytes:
 
 
 def append_capture(path: Path, entry: Turn | Feedback) -> None:
-    """Append a line to a file, whole even if several processes append at once.
+    """Append a line to a file, whole or not at all, even if several processes append at once.
+
+    What a kill has left of a line becomes a line of its own, which readers count as broken.
 
     Raises:
         RecordError: As ``encode_capture``.
-        OSError: If the file cannot be written.
+        OSError: If the file cannot be written; it is then as it was.
     """
     line = encode_capture(entry)
     path.parent.mkdir(parents=True, exist_ok=True)
-    opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    opened = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        while line:
-            line = line[os.write(opened, line) :]
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        before = os.fstat(opened).st_size
+        if before and os.pread(opened, 1, before - 1) != b"\n":
+            line = b"\n" + line
+        try:
+            while line:
+                line = line[os.write(opened, line) :]
+        except OSError:  # the disk is full
+            os.ftruncate(opened, before)
+            raise
     finally:
         os.close(opened)
 

@@ -159,12 +159,13 @@ class _Server:
         What is cut off is told so in OpenAI's shape.
         """
         self.closing = True
-        for engine in {id(one.engine): one.engine for one in self.served.values()}.values():
-            threading.Thread(
-                target=engine.close, kwargs={"drain_s": self.settings.drain_s}, daemon=True
-            ).start()
         if (loop := self.loop) is not None:
-            loop.call_soon_threadsafe(loop.call_later, self.settings.drain_s, self.cut.set)
+            loop.call_soon_threadsafe(loop.call_later, self.settings.drain_s, self._cut_off)
+
+    def _cut_off(self) -> None:
+        self.cut.set()
+        for engine in {id(one.engine): one.engine for one in self.served.values()}.values():
+            threading.Thread(target=engine.close, daemon=True).start()
 
     def _lost(self, error: OSError) -> None:
         """Count an answer that could not be written down, and say so now and then."""

@@ -20,9 +20,7 @@ the same: whose votes are inverted can only be told of one who is known again.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,6 +33,7 @@ from danlu.records.formats.format import kind
 from danlu.records.formats.messages import read_messages
 from danlu.records.lines import message_row
 from danlu.records.record import Message
+from danlu.records.text_files import append_whole_line
 
 LAYOUT = 1
 TURN, FEEDBACK = "turn", "feedback"
@@ -151,22 +150,7 @@ def append_capture(path: Path, entry: Turn | Feedback) -> None:
         RecordError: As ``encode_capture``.
         OSError: If the file cannot be written; it is then as it was.
     """
-    line = encode_capture(entry)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    opened = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX)
-        before = os.fstat(opened).st_size
-        if before and os.pread(opened, 1, before - 1) != b"\n":
-            line = b"\n" + line
-        try:
-            while line:
-                line = line[os.write(opened, line) :]
-        except OSError:  # the disk is full
-            os.ftruncate(opened, before)
-            raise
-    finally:
-        os.close(opened)
+    append_whole_line(path, encode_capture(entry), 0o600)
 
 
 def read_capture(row: Mapping[str, Any]) -> Turn | Feedback:

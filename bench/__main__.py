@@ -23,11 +23,13 @@ from bench.cases import (
     STUDIO,
     PeerSetting,
 )
+from bench.cuda_cases import CUDA_CASES
 
 NAMES = (
     *(PREPARE, NOVELTY, NEAR, CHECK, STREAM, STATISTICS, ANSWERING, OPTIONS, SERVING, GATEWAY),
     STUDIO,
     *(case.name for case in CASES),
+    *(case.name for case in CUDA_CASES),
 )
 
 
@@ -52,6 +54,7 @@ def main(arguments: Sequence[str]) -> None:
     from bench import (
         checking,
         comparing,
+        cuda,
         evaluating,
         gateway,
         preparing,
@@ -98,6 +101,13 @@ def main(arguments: Sequence[str]) -> None:
         only = given.peer if ROWS not in case.peers else None
         asked = dataclasses.replace(case, peers=(only,)) if only else case
         results.append(training.measure(asked, given.rounds or case.rounds, say))
+    for cuda_case in CUDA_CASES:
+        if cuda_case.name not in chosen:
+            continue
+        if reason := cuda.missing(cuda_case):
+            say(reason)
+            continue
+        results.append(cuda.measure(cuda_case, say))
     for result in results:
         if not given.peer:
             result.write()

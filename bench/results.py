@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 PACKAGES = (
-    *("danlu", "torch", "transformers", "peft", "accelerate", "tokenizers", "trl", "datasets"),
-    *("numpy", "rapidfuzz", "rouge-score", "datasketch"),
+    *("danlu", "torch", "triton", "transformers", "peft", "accelerate", "tokenizers", "trl"),
+    *("datasets", "numpy", "rapidfuzz", "rouge-score", "datasketch"),
 )
 FOLDER = Path(__file__).parent / "results"
 
@@ -51,7 +51,8 @@ class Result:
     Attributes:
         name: Of the benchmark.
         unit: Of ``danlu`` and ``peer``.
-        danlu: Danlu's speed; the best of all rounds, step by step.
+        danlu: Danlu's speed; the best of all rounds, step by step. None where it could not run:
+            ``details`` says why.
         peer: TRL's, or the bare tokenizer's, likewise; None where no other does the same.
         ratio: Danlu's speed over the peer's; None without one.
         limit_fraction: Necessary work per second over the fastest matrix product known on this
@@ -68,7 +69,7 @@ class Result:
 
     name: str
     unit: str
-    danlu: float
+    danlu: float | None
     peer: float | None = None
     ratio: float | None = None
     limit_fraction: float | None = None

@@ -24,6 +24,8 @@ def rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
 
 def speeds(result: Result) -> str:
     """Say both speeds, the memory and the share of the limit in one line."""
+    if result.danlu is None:
+        return f"{result.name}: nothing was measured"
     said = f"{result.name}: Danlu {result.danlu:,.2f} {result.unit}"
     parts = [said]
     if result.peer is not None and result.ratio is not None:
@@ -52,6 +54,11 @@ def peer_lines(result: Result) -> list[str]:
     ]
 
 
+def notes(result: Result) -> list[str]:
+    """Say what has no figures, and why."""
+    return [f"  {note}" for note in result.details.get("notes", ())]
+
+
 def figure(value: float) -> str:
     """Write a figure with as many digits as say something.
 
@@ -69,8 +76,8 @@ def print_table(results: Sequence[Result]) -> None:
 
     console = Console(width=None if Console().is_terminal else 120)
     for result in results:
-        for line in (speeds(result), *peer_lines(result)):
-            console.print(line, highlight=False)
+        for line in (speeds(result), *peer_lines(result), *notes(result)):
+            console.print(line, highlight=False, markup=False)
     drawn = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("benchmark", "figure", "measured", "goal", ""):
         drawn.add_column(heading, justify="right" if heading == "measured" else "left")
@@ -80,4 +87,4 @@ def print_table(results: Sequence[Result]) -> None:
     console.print(drawn)
 
 
-__all__ = ["Goal", "figure", "peer_lines", "print_table", "rows", "speeds"]
+__all__ = ["Goal", "figure", "notes", "peer_lines", "print_table", "rows", "speeds"]

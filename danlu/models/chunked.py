@@ -23,6 +23,9 @@ CHUNK_BYTES = 16 * 2**20
 """Largest block of float32 logits. A comparison of two distributions holds about ten of its size:
 log-probabilities of both, probabilities, their differences, and the gradients of these."""
 
+CHUNK_BYTES_GPU = 128 * 2**20
+"""The same on an accelerator, whose memory is read for every chunk: see ``danlu.models.head``."""
+
 ChunkLoss = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
 """Given logits ``(C, V)`` and which predictions they are of, returns a loss ``()`` to be summed and
 ``(N, C)`` detached numbers to be reported."""
@@ -68,7 +71,7 @@ class _SummedLoss(torch.autograd.Function):
             torch.zeros_like(one, dtype=wide) if wants else None
             for one, wants in zip((hidden_SD, *parameters), wanted, strict=True)
         ]
-        for part in chunks(len(hidden_SD), _vocabulary(head)):
+        for part in chunks(len(hidden_SD), _vocabulary(head), hidden_SD.device):
             chunk = _plain_chunk if head.is_plain else _any_chunk
             value, said, parts = chunk(head, loss, hidden_SD[part], part, parameters, wanted)
             total += value
@@ -147,7 +150,8 @@ def _vocabulary(head: OutputHead) -> int:
     return weight.shape[0] if isinstance(weight, Tensor) else 2**17
 
 
-def chunks(predictions: int, vocabulary: int) -> list[slice]:
+def chunks(predictions: int, vocabulary: int, device: torch.device) -> list[slice]:
     """Cut predictions into chunks of at most ``CHUNK_BYTES``; one empty chunk for none."""
-    rows = max(16, CHUNK_BYTES // (4 * vocabulary))
+    most = CHUNK_BYTES if device.type == "cpu" else CHUNK_BYTES_GPU
+    rows = max(16, most // (4 * vocabulary))
     return [slice(start, start + rows) for start in range(0, max(1, predictions), rows)]

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from danlu.models.head import CHUNK_BYTES, OutputHead
+from danlu.models.head import CHUNK_BYTES, CHUNK_BYTES_GPU, OutputHead
 from danlu.objectives.grpo import Grpo
 from danlu.objectives.objective import Floats, Reads, ratio
 from danlu.objectives.ppo import (
@@ -452,7 +452,8 @@ def logprobs_and_entropy(
     weight = getattr(head.module, "weight", None)
     vocabulary = weight.shape[0] if isinstance(weight, Tensor) else 2**17
     # Entropy holds four blocks of a chunk's size at once.
-    rows = max(16, CHUNK_BYTES // (4 * 4 * vocabulary))
+    most = CHUNK_BYTES if hidden_SD.device.type == "cpu" else CHUNK_BYTES_GPU
+    rows = max(16, most // (4 * 4 * vocabulary))
 
     def chunk(hidden_CD: Tensor, target_C: Tensor) -> tuple[Tensor, Tensor]:
         logits_CV = head.logits(hidden_CD)

@@ -25,6 +25,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import (
+    AutocastKwargs,
     DeepSpeedPlugin,
     DistributedType,
     FullyShardedDataParallelPlugin,
@@ -141,7 +142,10 @@ def make_accelerator(recipe: Recipe, processes: int) -> Accelerator:
         options |= {"cpu": False, "mixed_precision": "no"}
         if on_cpu:
             group["backend"] = "gloo"
-    accelerator = Accelerator(**options, kwargs_handlers=[InitProcessGroupKwargs(**group)])
+    # A weight is cast once for a pack, where it is used. Autocast's cache would hold narrow copies
+    # of all weights until the pack's end, also where activations are made anew to save memory.
+    handlers = [InitProcessGroupKwargs(**group), AutocastKwargs(cache_enabled=False)]
+    accelerator = Accelerator(**options, kwargs_handlers=handlers)
     if used == "fsdp2" and on_cpu and accelerator.distributed_type == DistributedType.MULTI_CPU:
         # Accelerate offers its FSDP on accelerators only; all that it calls works with gloo too.
         for state in (PartialState(), accelerator.state):

@@ -328,6 +328,36 @@ def _model(
     )
     check_model(model, recipe)
     notes.say(*length_notes(unwrapped(model).config, recipe.sequences.max_length))
+    return ready_model(model, recipe, objective, device, tokenizer, new_token_ids, notes)
+
+
+def ready_model(
+    model: Any,
+    recipe: Recipe,
+    objective: Objective,
+    device: torch.device,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    new_token_ids: tuple[int, ...] = (),
+    notes: Notes | None = None,
+) -> tuple[Any, Packing]:
+    """Tune a loaded model, and decide how packs are computed.
+
+    Args:
+        model: As ``load_for_tuning`` returns it; changed in place.
+        recipe: Its ``tuning``, ``training`` and ``model.attention``.
+        objective: What is minimised.
+        device: Where packs are computed.
+        tokenizer: Needed for ``tuning.init_text``.
+        new_token_ids: See ``apply_tuning``.
+        notes: Told if padded rows take the place of a forest.
+
+    Returns:
+        The model to train, and how its packs are laid out.
+
+    Raises:
+        TrainingError: If the recipe asks for a forest, and the model cannot be computed as one.
+        RecipeError: As ``apply_tuning``.
+    """
     reason = "the recipe asks for rows" if recipe.model.attention == "rows" else None
     reason = reason or forest_obstacle(recipe.tuning) or use_forest_attention(unwrapped(model))
     if reason and recipe.model.attention == "forest":
@@ -335,7 +365,7 @@ def _model(
             f"this model cannot be computed as a forest: {reason}. Use auto or rows.",
             where="model.attention",
         )
-    if reason:
+    if reason and notes is not None:
         notes.say(f"padded rows instead of a forest: {reason}")
     torch.manual_seed(recipe.training.seed)  # new adapter weights are random
     model = apply_tuning(model, recipe.tuning, new_token_ids=new_token_ids, tokenizer=tokenizer)

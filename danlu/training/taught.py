@@ -300,7 +300,7 @@ def _ask(
             said = teacher.of(pack, branches)
             rows = [np.arange(offsets[m], offsets[m + 1]) for m in pack.members]
             places = torch.from_numpy(np.concatenate(rows)).to(device)
-            for part in chunks(len(places), teacher.vocabulary):
+            for part in chunks(len(places), teacher.vocabulary, device):
                 logits_CV = said.of(part)
                 assert isinstance(logits_CV, Tensor)
                 top = distil.top_tokens(logits_CV)

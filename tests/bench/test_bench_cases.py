@@ -36,6 +36,7 @@ from bench.cases import (
     PeerSetting,
 )
 from bench.child import Job
+from bench.cuda_cases import CUDA_CASES
 from bench.triage import SYSTEM_PROMPT, triage_records
 from bench.with_danlu import recipe_of
 from danlu.config.recipe import Recipe, TrainingSection, TuningSection
@@ -96,7 +97,8 @@ def test_cases_hold_what_was_asked_for() -> None:
         "grpo-update": (2.5, None, None, "lora"),
     }
     known = PREPARE, NOVELTY, NEAR, CHECK, STREAM, STATISTICS, ANSWERING, OPTIONS, SERVING, GATEWAY
-    assert (*known, STUDIO, *goals) == NAMES
+    on_cuda = [case.name for case in CUDA_CASES]
+    assert (*known, STUDIO, *goals, *on_cuda) == NAMES
     assert ANSWERING_GOAL == OPTIONS_GOAL == 3.0
     for case in CASES:
         assert case.peers == ((ROWS,) if case.data == "letters" else PEERS)

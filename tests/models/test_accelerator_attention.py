@@ -49,6 +49,44 @@ def test_flex_attention_sees_what_segments_see(monkeypatch, shared):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
+@pytest.fixture
+def compiled_for(monkeypatch):
+    """Flex attention as it is compiled, up to the kernels; gives the scales of what was made."""
+    scales = []
+
+    def backend(graph, inputs):
+        [call] = [node for node in graph.graph.nodes if "flex_attention" in str(node.target)]
+        scales.append(call.args[5])
+        return graph.forward
+
+    with torch._dynamo.config.patch(recompile_limit=1):
+        monkeypatch.setattr(attention, "_compiled_flex", attention._compile_flex(backend))
+        assert torch._dynamo.config.recompile_limit == attention.FLEX_KERNELS
+        yield scales
+    torch._dynamo.reset()
+
+
+def test_flex_attention_is_compiled_for_kinds_of_packs_and_not_for_lengths(compiled_for):
+    """The scale is a constant, as it is in the kernel; lengths are variables."""
+
+    def attend(tokens: int) -> None:
+        half, quarter = tokens // 2, tokens // 4
+        until = [tokens] * half + [half + quarter] * quarter
+        until += [tokens] * (tokens - len(until))
+        layout = ForestLayout(torch.tensor(until), torch.device("cpu"))
+        query = torch.randn(1, tokens, 4, 16).transpose(1, 2)
+        key, value = torch.randn(2, 1, tokens, 2, 16).transpose(2, 3)
+        attention._flex_attention(query, key, value, layout, 0.25)
+
+    for tokens in (18, 5, 300, 700):
+        attend(tokens)
+    kinds = len(compiled_for)
+    assert set(compiled_for) == {0.25}
+    for tokens in (301, 384, 128, 1030):
+        attend(tokens)
+    assert len(compiled_for) == kinds <= 3
+
+
 def test_bounds_of_chains_are_what_varlen_attention_takes():
     [pack] = build_packs(branches(0), 1000)
     layout = ForestLayout(torch.from_numpy(pack.visible_until), torch.device("cpu"))

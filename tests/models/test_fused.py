@@ -119,6 +119,49 @@ def test_full_tuning_keeps_loss_and_gradients(make, dtype):
     assert_same(loss_and_gradients(model), expected)
 
 
+def distances(found, exact):
+    """How far gradients are from exact ones, as a share of their length."""
+    assert found[1].keys() == exact[1].keys()
+    return {
+        name: ((found[1][name] - of).norm() / of.norm()).item() for name, of in exact[1].items()
+    }
+
+
+@pytest.mark.parametrize("make", [tiny_llama, tiny_qwen3])
+def test_lora_in_mixed_precision_is_no_less_exact_than_pefts(make):
+    """Weights in bfloat16, adapters in float32, as on a GPU; no part may call PEFT's layers."""
+    model = tuned(make().to(torch.bfloat16))
+    exact = loss_and_gradients(copy.deepcopy(model).float())
+    with torch.autocast("cpu", torch.bfloat16):
+        pefts = loss_and_gradients(model)
+        fuse_layers(model)
+        for name, module in model.named_modules():
+            if name.endswith(("_proj", "mlp")):
+                module.forward.own = pytest.fail
+        found = loss_and_gradients(model)
+    assert found[0] == pytest.approx(exact[0], rel=1e-2)
+    theirs = distances(pefts, exact)
+    for name, distance in distances(found, exact).items():
+        assert distance < max(0.1, 1.2 * theirs[name]), name
+        assert found[1][name].dtype == pefts[1][name].dtype
+
+
+@pytest.mark.parametrize("make", [tiny_llama, tiny_qwen3])
+@pytest.mark.parametrize("fused", [False, True])
+def test_full_tuning_in_mixed_precision(make, fused):
+    """Weights in float32: angles and norms widen queries and keys, and values stay narrow."""
+    model = make().train()
+    assert use_forest_attention(model) is None
+    exact = loss_and_gradients(model)
+    if fused:
+        fuse_layers(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss_and_gradients(model)
+    assert found[0] == pytest.approx(exact[0], rel=1e-2)
+    assert found[0] != exact[0]
+    assert max(distances(found, exact).values()) < 0.1
+
+
 def test_less_is_kept_for_the_backward_pass():
     """Of the inner width, gate and up are kept; of autograd's own: their silu and product too."""
 

@@ -15,7 +15,7 @@ WIDTH, VOCABULARY, PREDICTIONS = 6, 11, 9
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Four predictions at a time, so that the last chunk is a part of one."""
-    monkeypatch.setattr(head_module, "_chunk_rows", lambda _: 4)
+    monkeypatch.setattr(head_module, "_chunk_rows", lambda *_: 4)
 
 
 def parts(bias=False, dtype=torch.float64):
@@ -133,7 +133,7 @@ def test_a_block_is_given_out_once_and_only_in_its_form():
 @pytest.mark.parametrize("rows", [2, 4])
 def test_gradients_of_several_packs_add_up_though_their_blocks_are_used_again(rows, monkeypatch):
     """With 4 rows a chunk, all chunks are hardly larger than the matrix, and wait for backward."""
-    monkeypatch.setattr(head_module, "_chunk_rows", lambda _: rows)
+    monkeypatch.setattr(head_module, "_chunk_rows", lambda *_: rows)
     module, hidden, target, weight = parts(dtype=torch.float32)
     head = OutputHead(module)
     with gradients_in_place(module.parameters()):

@@ -12,7 +12,7 @@ from danlu.models.head import OutputHead
 @pytest.mark.parametrize("moves", [False, True])
 @pytest.mark.parametrize("chunk_rows", [16, 1000])
 def test_gradients_are_those_of_log_softmax(moves, chunk_rows, monkeypatch):
-    monkeypatch.setattr(heads, "_chunk_rows", lambda vocabulary: chunk_rows)
+    monkeypatch.setattr(heads, "_chunk_rows", lambda *_: chunk_rows)
     torch.manual_seed(0)
     module = nn.Linear(8, 30, bias=False, dtype=torch.float64)
     module.requires_grad_(moves)

@@ -337,6 +337,15 @@ def test_what_cannot_work_with_a_strategy_is_refused(sections, where, text, monk
     assert caught.value.where == where
 
 
+def test_mixed_precision_keeps_no_copies_of_weights():
+    """Those would stay until a pack's end, also where activations are made anew."""
+    recipe = Recipe(name="x", model={"precision": "bfloat16"}, training={"device": "cpu"})
+    accelerator = make_accelerator(recipe, 1)
+    with accelerator.autocast():
+        assert torch.is_autocast_enabled("cpu")
+        assert not torch.is_autocast_cache_enabled()
+
+
 @pytest.mark.parametrize(
     ("processes", "sections", "text"),
     [

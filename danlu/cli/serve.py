@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -188,7 +191,11 @@ def serve(
 
     settings, engines = options.server(), options.engines()
     wanted = [Wanted.of(one) for one in models or ()]
-    with listen(settings) as listening, started(wanted, engines, note) as (served, routed):
+    with (
+        _ends_in_order(),
+        listen(settings) as listening,
+        started(wanted, engines, note) as (served, routed),
+    ):
 
         def ready(address: str) -> None:
             names = ", ".join([*(one.name for one in served), *(one.name for one in routed)])
@@ -196,6 +203,20 @@ def serve(
 
         serve(served, settings, listening, ready, routed=routed)
     return 0
+
+
+@contextmanager
+def _ends_in_order() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, engines and scratch folders too; exit code 0."""
+
+    def end(*_: object) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 keys_app = typer.Typer(

@@ -142,11 +142,13 @@ def encode_capture(entry: Turn | Feedback) -> bytes:
 
 
 def append_capture(path: Path, entry: Turn | Feedback) -> None:
-    """Append a line to a file, whole even if several processes append at once.
+    """Append a line to a file, whole or not at all, even if several processes append at once.
+
+    What a kill has left of a line becomes a line of its own, which readers count as broken.
 
     Raises:
         RecordError: As ``encode_capture``.
-        OSError: If the file cannot be written.
+        OSError: If the file cannot be written; it is then as it was.
     """
     append_whole_line(path, encode_capture(entry), 0o600)
 

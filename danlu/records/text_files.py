@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -39,15 +40,20 @@ def append_whole_line(path: Path, line: bytes, mode: int = 0o666) -> None:
         mode: Who may read a file that is made here.
 
     Raises:
-        OSError: If the file cannot be written.
+        OSError: If the file cannot be written; it is then as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     opened = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, mode)
     try:
-        if os.lseek(opened, 0, os.SEEK_END):
-            os.lseek(opened, -1, os.SEEK_END)
-            line = line if os.read(opened, 1) == b"\n" else b"\n" + line
-        while line:
-            line = line[os.write(opened, line) :]
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        before = os.fstat(opened).st_size
+        if before and os.pread(opened, 1, before - 1) != b"\n":
+            line = b"\n" + line
+        try:
+            while line:
+                line = line[os.write(opened, line) :]
+        except OSError:
+            os.ftruncate(opened, before)
+            raise
     finally:
         os.close(opened)

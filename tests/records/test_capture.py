@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,31 @@ def test_processes_append_whole_lines(tmp_path: Path) -> None:
     rows = [read_capture(json.loads(line)) for line in path.read_text().splitlines()]
     assert len({row.id for row in rows}) == 100  # type: ignore[union-attr]
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_line_that_a_kill_has_torn_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "day.jsonl"
+    append_capture(path, TURN)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:50])
+    append_capture(path, TURN)
+    assert path.read_bytes() == whole + whole[:50] + b"\n" + whole
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, write = tmp_path / "day.jsonl", os.write
+    append_capture(path, TURN)
+    whole = path.read_bytes()
+    room = [20]
+
+    def full(file: int, data: bytes) -> int:
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data[: room.pop()])
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        append_capture(path, TURN)
+    assert path.read_bytes() == whole

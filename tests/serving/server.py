@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,10 +70,20 @@ def scripted_served(tokenizer: Any, answer: str, name: str = "scripted") -> Serv
 @contextmanager
 def serving(*served: Served, routed: Sequence[Routed] = (), **settings: Any) -> Iterator[str]:
     """Serve in a thread, and give the address."""
-    wanted = ServerSettings(port=0, drain_s=1, **settings)
+    with serving_to_close(*served, routed=routed, **settings) as (address, _):
+        yield address
+
+
+@contextmanager
+def serving_to_close(
+    *served: Served, routed: Sequence[Routed] = (), **settings: Any
+) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Serve in a thread, and give the address and what SIGTERM does first."""
+    wanted = ServerSettings(port=0, **{"drain_s": 1, **settings})
     listening = listen(wanted)
+    app = make_app(served, wanted, routed)
     config = uvicorn.Config(
-        make_app(served, wanted, routed),
+        app,
         log_level="warning",
         access_log=False,
         http=patient(wanted.client_s),
@@ -86,7 +96,7 @@ def serving(*served: Served, routed: Sequence[Routed] = (), **settings: Any) -> 
         assert thread.is_alive()
         time.sleep(0.005)
     try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", app.state.server.close
     finally:
         server.should_exit = True
         thread.join()

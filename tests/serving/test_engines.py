@@ -150,10 +150,16 @@ def test_what_vllm_cannot_take_is_refused(base, adapters, tmp_path):
     about = json.loads((adapters[0] / "adapter_config.json").read_text())
     for change, text in (
         ({"use_dora": True}, "DoRA"),
+        ({"lora_bias": True}, "biases"),
+        ({"bias": "lora_only"}, "with biases"),
+        ({"layer_replication": [[0, 2]]}, "repeated layers"),
+        ({"rank_pattern": {"q_proj": 8}}, "ranks"),
+        ({"alpha_pattern": {"q_proj": 8}}, "several ranks or scales"),
+        ({"trainable_token_indices": [7]}, "new tokens"),
         ({"peft_type": "LN_TUNING"}, "LN_TUNING"),
         ({"modules_to_save": ["lm_head"]}, "whole layers"),
     ):
-        other = tmp_path / text.split()[0]
+        other = tmp_path / text
         other.mkdir()
         for file in adapters[0].iterdir():
             (other / file.name).write_bytes(file.read_bytes())
@@ -189,6 +195,8 @@ def test_the_engine_is_picked_by_what_is_served(base, tmp_path, monkeypatch):
         (["tiny"], {"context_tokens": 9}, "--context: engine danlu takes"),
         ([], {"pooling": "last", "upstreams": ("x",)}, "--pooling: an upstream takes"),
         ([], {"trust_remote_code": True, "upstreams": ("x",)}, "--trust-remote-code: an upstream"),
+        ([], {"device": "cpu", "upstreams": ("x",)}, "--device: an upstream takes"),
+        ([], {"rows": 4, "upstreams": ("x",)}, "--side-by-side: an upstream takes"),
         (["tiny", "tiny"], {}, "two models have this name"),
     ],
 )

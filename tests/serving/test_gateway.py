@@ -17,7 +17,7 @@ from danlu.serving.engines.start import behind
 from danlu.serving.gateway.routed import Routed, Upstream, routed_models
 from danlu.serving.server.keys import Keys
 from danlu.serving.server.origin import Origin, Wanted
-from tests.serving.server import scripted_served, serving, tiny_served
+from tests.serving.server import scripted_served, serving, serving_to_close, tiny_served
 from tests.serving.upstreams import STREAM, chunk, response, upstream
 from tests.tiny_models import tiny_llama
 
@@ -227,6 +227,27 @@ def test_pieces_go_on_as_they_come():
             assert next(parts) == b"data: 1\n\n"
             loops[0].call_soon_threadsafe(more.set)
             assert b"".join(parts) == b"data: [DONE]\n\n"
+
+
+def test_a_stream_that_outlasts_the_time_to_close_is_told_so():
+    async def answer(_, writer):
+        writer.write(STREAM + chunk(b"data: 1\n\n"))
+        await asyncio.sleep(60)
+
+    with upstream(answer) as there:
+        model = routed(there.address)
+        with (
+            serving_to_close(routed=[model], drain_s=0.05) as (here, close),
+            httpx2.stream(
+                "POST", f"{here}{CHAT}", json={**BODY, "stream": True}, timeout=30
+            ) as found,
+        ):
+            parts = found.iter_bytes()
+            assert next(parts) == b"data: 1\n\n"
+            close()
+            error = json.loads(b"".join(parts).removeprefix(b"data: "))["error"]
+        assert error["code"] == "closing"
+        assert model.counts.finished == {"cancelled": 1}
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import threading
@@ -21,7 +22,7 @@ from danlu.serving.server.calls import call_form
 from danlu.serving.server.keys import Keys
 from danlu.serving.server.run import listen
 from danlu.serving.server.settings import ServerSettings
-from tests.serving.server import scripted_served, serving, tiny_served
+from tests.serving.server import scripted_served, serving, serving_to_close, tiny_served
 from tests.tiny_models import tiny_llama
 
 HERMES = (
@@ -495,3 +496,44 @@ def test_without_capture_nothing_is_written_and_feedback_is_refused(address):
     found = post(address, "/v1/feedback", {"id": "x", "up": True})
     assert found.status_code == 404
     assert "--capture" in found.json()["error"]["message"]
+
+
+def test_a_full_disk_ends_no_answer(tiny_tokenizer, tmp_path, monkeypatch, capsys):
+    """Answers are given, the loss is counted and said; a vote that is lost is told."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("danlu.serving.server.capture.append_capture", full)
+    body = {"model": "tiny", "messages": ASK, "max_tokens": 2}
+    with serving(tiny_served(tiny_tokenizer), capture=tmp_path) as address:
+        whole = post(address, "/v1/chat/completions", body)
+        stream = post(address, "/v1/chat/completions", {**body, "stream": True})
+        vote = post(address, "/v1/feedback", {"id": whole.json()["id"], "up": True})
+        numbers = httpx2.get(f"{address}/metrics").text
+    assert whole.status_code == 200
+    assert stream.text.endswith("data: [DONE]\n\n")
+    assert vote.status_code == 507
+    assert "No space left on device" in vote.json()["error"]["message"]
+    assert "danlu_capture_lost_total 2.0" in numbers
+    assert capsys.readouterr().err.count("answers are given, but not written down") == 1
+
+
+def test_answers_that_outlast_the_time_to_close_are_told_so(tiny_tokenizer):
+    served = tiny_served(tiny_tokenizer, context=4096)
+    body = {"model": "tiny", "messages": ASK, "max_tokens": 4000, "ignore_eos": True}
+    lines = []
+    with (
+        serving_to_close(served, drain_s=0.05, longest=4000) as (address, close),
+        httpx2.stream(
+            "POST", f"{address}/v1/chat/completions", json={**body, "stream": True}, timeout=60
+        ) as response,
+    ):
+        for line in response.iter_lines():
+            if not lines:
+                close()
+            lines.append(line)
+        late = post(address, "/v1/chat/completions", body)
+    error = json.loads(lines[-2].removeprefix("data: "))["error"]
+    assert (error["code"], error["message"]) == ("closing", "the server is closing.")
+    assert late.status_code == 503

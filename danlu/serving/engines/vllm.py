@@ -1,4 +1,9 @@
-"""``vllm serve`` for models of runs: with template, stop tokens and adapters of the training."""
+"""``vllm serve`` for models of runs: with template, stop tokens and adapters of the training.
+
+Its options, routes and rules for adapters were read in vLLM 0.33.0: ``engine/arg_utils.py``,
+``entrypoints/common/cli_args.py``, ``entrypoints/serve/tokenize``, ``lora/peft_helper.py``,
+``sampling_params.py`` (stop tokens of ``--generation-config``).
+"""
 
 from __future__ import annotations
 
@@ -211,7 +216,7 @@ def _folder(source: ModelSource) -> Path:
 
 
 def _rank(name: str, folder: Path) -> int:
-    """Return an adapter's largest rank.
+    """Return an adapter's rank.
 
     Raises:
         ModelError: If it is more than a plain LoRA adapter.
@@ -221,11 +226,18 @@ def _rank(name: str, folder: Path) -> int:
 
     about = read_json(folder / "adapter_config.json")
     kind = about.get("peft_type")
+    new_tokens = (folder / ROWS_FILE).exists() or bool(about.get("trainable_token_indices"))
     reasons = {
         f"a {kind} adapter": kind != "LORA",
         "DoRA": bool(about.get("use_dora")),
+        "LoRA with biases": bool(about.get("lora_bias")) or about.get("bias", "none") != "none",
+        "LoRA on repeated layers": bool(about.get("layer_replication")),
+        # vLLM 0.33 reads these; earlier ones take one rank and one scale for all, and say nothing.
+        "LoRA of several ranks or scales": bool(
+            about.get("rank_pattern") or about.get("alpha_pattern")
+        ),
         "whole layers beside LoRA": bool(about.get("modules_to_save")),
-        "new tokens": (folder / ROWS_FILE).exists(),
+        "new tokens": new_tokens,
         "positions scaled otherwise": (folder / ROPE_FILE).exists(),
         "a quantised base": adapter_quantisation(folder) is not None,
         f"a rank above {RANKS[-1]}": int(about.get("r") or 0) > RANKS[-1],
@@ -237,8 +249,7 @@ def _rank(name: str, folder: Path) -> int:
                 f"`danlu export RUN --merge -o FOLDER`, and serve {name}=FOLDER.",
                 where=name,
             )
-    ranks = [about["r"], *(about.get("rank_pattern") or {}).values()]
-    return max(int(rank) for rank in ranks)
+    return int(about["r"])
 
 
 def _prompting(wanted: Wanted, template: str | None) -> tuple[str, tuple[int, ...], str]:

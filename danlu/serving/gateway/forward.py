@@ -44,15 +44,23 @@ class Forward:
         routed: The models.
         seconds: How long a request may take.
         capture: Where conversations are written down; None: nowhere.
+        cut: Set when the server has to end, and what is still under way with it.
     """
 
     def __init__(
-        self, app: App, *, routed: Mapping[str, Routed], seconds: float, capture: Capture | None
+        self,
+        app: App,
+        *,
+        routed: Mapping[str, Routed],
+        seconds: float,
+        capture: Capture | None,
+        cut: asyncio.Event,
     ) -> None:
         self._app = app
         self._routed = routed
         self._seconds = seconds
         self._capture = capture
+        self._cut = cut
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -71,7 +79,7 @@ class Forward:
             await self._app(scope, _once(message, receive), send)
             return
         exchange = _Exchange(self, scope, routed, asked, send)
-        await _while_there(exchange, _changed(routed, asked, body), receive)
+        await _while_there(exchange, _changed(routed, asked, body), receive, self._cut)
 
     async def finish(
         self, scope: Scope, routed: Routed, asked: dict[str, Any], heard: Heard
@@ -125,7 +133,7 @@ class _Exchange:
             ended = "stop"
         except TimeoutError:
             ended = "error"
-            await self._fail(
+            await self.fail(
                 ApiError(
                     f"the answer took longer than {self._forward.seconds:g} s, which is this "
                     "server's limit: ask for a shorter one.",
@@ -136,7 +144,7 @@ class _Exchange:
         except WireError as error:
             ended = "error"
             text = f"the engine behind {self._routed.name} failed: {error}"
-            await self._fail(ApiError(text, status=502, code="upstream_failed"))
+            await self.fail(ApiError(text, status=502, code="upstream_failed"))
         finally:
             counts.running -= 1
             counts.finished[ended] = counts.finished.get(ended, 0) + 1
@@ -180,7 +188,7 @@ class _Exchange:
         await self._start(error.status, json_headers(len(body), extra))
         await self._send({"type": "http.response.body", "body": body})
 
-    async def _fail(self, error: ApiError) -> None:
+    async def fail(self, error: ApiError) -> None:
         """Tell of an error; after the first byte it is an event of its own."""
         if not self._began:
             raise error
@@ -251,20 +259,27 @@ def _once(message: Message, receive: Receive) -> Receive:
     return again
 
 
-async def _while_there(exchange: _Exchange, body: bytes, receive: Receive) -> None:
-    """Do an exchange as long as the client is there, or has its answer."""
+async def _while_there(
+    exchange: _Exchange, body: bytes, receive: Receive, cut: asyncio.Event
+) -> None:
+    """Do an exchange as long as the client is there, or has its answer, and the server goes on."""
     working = asyncio.ensure_future(exchange.run(body))
     leaving = asyncio.ensure_future(_left(exchange, receive))
+    cutting = asyncio.ensure_future(cut.wait())
+    tasks = (working, leaving, cutting)
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             await working
     finally:
-        for task in (working, leaving):
+        was_cut = cutting.done() and not working.done()
+        for task in tasks:
             if not task.done():
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+    if was_cut and not exchange.answered:
+        await exchange.fail(ApiError("the server is closing.", status=503, code="closing"))
 
 
 async def _left(exchange: _Exchange, receive: Receive) -> None:

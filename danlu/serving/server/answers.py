@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from danlu.errors import ModelError, TemplateError
+from danlu.errors import DanluError, ModelError, TemplateError
 from danlu.generation.engine import BusyError, Ticket
 from danlu.generation.interface import Sampling
 from danlu.generation.requests import Finish, Piece, Request, TokenScore
@@ -251,6 +251,8 @@ async def pieces(
                 tickets.append(served.engine.submit(listening))
             except BusyError as error:
                 raise ApiError(str(error), status=429, code="busy") from error
+            except DanluError as error:
+                raise ApiError("the server is closing.", status=503, code="closing") from error
         yield each()
     finally:
         for ticket in tickets:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
@@ -45,6 +47,8 @@ if TYPE_CHECKING:  # what answers in this process imports torch; a gateway does 
     from danlu.serving.server.answers import Answer
     from danlu.serving.server.served import Served
 
+log = logging.getLogger("uvicorn.error")  # where all that a server says goes
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -52,6 +56,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 OPEN_ROUTES = ("/healthz", "/docs", "/openapi.json")
 """What may be asked without a key."""
 
+TELL_AGAIN_S = 60.0
+"""How often is said that answers are not written down."""
 LEFT_CHECK_S = 0.25
 """How often is looked whether a client who waits for a whole answer is still there."""
 
@@ -70,6 +76,7 @@ def make_app(
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
+        server.loop = asyncio.get_running_loop()
         yield
         server.closing = True
         engines = {id(one.engine): one.engine for one in served}
@@ -91,6 +98,7 @@ def make_app(
             routed=server.routed,
             seconds=settings.seconds,
             capture=server.capture,
+            cut=server.cut,
         )
     app.add_middleware(_Guard, server=server)
     if settings.origins:
@@ -135,10 +143,36 @@ class _Server:
         self.metrics = Metrics(served, routed)
         self.keys = Keys(settings.keys) if settings.keys is not None else None
         self.capture = (
-            Capture(settings.capture, settings.keep_days) if settings.capture is not None else None
+            Capture(settings.capture, settings.keep_days, self._lost)
+            if settings.capture is not None
+            else None
         )
+        self._told_of_loss = -TELL_AGAIN_S
         self.under_way = 0
         self.closing = False
+        self.cut = asyncio.Event()
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def close(self) -> None:
+        """Take no more requests, and end what is still under way after the time for that.
+
+        What is cut off is told so in OpenAI's shape.
+        """
+        self.closing = True
+        if (loop := self.loop) is not None:
+            loop.call_soon_threadsafe(loop.call_later, self.settings.drain_s, self._cut_off)
+
+    def _cut_off(self) -> None:
+        self.cut.set()
+        for engine in {id(one.engine): one.engine for one in self.served.values()}.values():
+            threading.Thread(target=engine.close, daemon=True).start()
+
+    def _lost(self, error: OSError) -> None:
+        """Count an answer that could not be written down, and say so now and then."""
+        self.metrics.lost.inc()
+        if time.monotonic() - self._told_of_loss > TELL_AGAIN_S:
+            self._told_of_loss = time.monotonic()
+            log.error("answers are given, but not written down: %s", error)
 
     async def health(self) -> JSONResponse:
         """Say whether requests are taken."""
@@ -220,7 +254,14 @@ class _Server:
                 status=404,
                 code="no_capture",
             )
-        await asyncio.to_thread(self.capture.feedback, body)
+        try:
+            await asyncio.to_thread(self.capture.feedback, body)
+        except OSError as error:
+            raise ApiError(
+                f"this cannot be kept now ({error.strerror or error}): try again later.",
+                status=507,
+                code="not_kept",
+            ) from error
         return {"object": "feedback", "id": body.id, "kept": True}
 
     def _all(self) -> dict[str, Served | Routed]:

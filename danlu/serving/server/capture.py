@@ -10,7 +10,7 @@ import hashlib
 import re
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -39,11 +39,19 @@ class Capture:
     Args:
         folder: Where the files are; made if need be.
         keep_days: For how many days they stay; None removes none.
+        lost: Told of each answer that could not be written down, and why: a full disk ends no
+            service. None raises what the system said.
     """
 
-    def __init__(self, folder: Path, keep_days: int | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        keep_days: int | None,
+        lost: Callable[[OSError], None] | None = None,
+    ) -> None:
         self.folder = folder
         self.keep_days = keep_days
+        self._lost = lost
         self._lock = threading.Lock()
         self._day: date | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,10 +106,20 @@ class Capture:
         if not any(message.role == "user" for message in turn.messages):
             return  # nobody has asked anything
         tools = mask_value(list(turn.tools)).value
-        self._append(mask_turn(replace(turn, tools=tuple(tools))).value)
+        masked = mask_turn(replace(turn, tools=tuple(tools))).value
+        try:
+            self._append(masked)
+        except OSError as error:
+            if self._lost is None:
+                raise
+            self._lost(error)
 
     def feedback(self, said: FeedbackRequest) -> None:
-        """Write down what somebody says of an answer."""
+        """Write down what somebody says of an answer.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
         vote = Vote(_pseudonym(said.voter), said.up, now(), said.text, said.corrected)
         self._append(Feedback(said.id, mask_vote(vote).value))
 

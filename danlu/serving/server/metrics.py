@@ -48,6 +48,11 @@ class Metrics:
             buckets=FIRST_S,
             registry=self._registry,
         )
+        self.lost = Counter(
+            "danlu_capture_lost",
+            "Conversations that were answered and could not be written down.",
+            registry=self._registry,
+        )
         self._registry.register(_Engines(served, routed))
 
     def text(self) -> bytes:

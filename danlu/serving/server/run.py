@@ -45,8 +45,9 @@ def serve(
         ready: Called with the address once requests are taken.
         routed: The models that other servers answer for.
     """
+    app = make_app(served, settings, routed)
     config = uvicorn.Config(
-        make_app(served, settings, routed),
+        app,
         log_level=logging.WARNING,
         access_log=False,
         timeout_graceful_shutdown=int(settings.drain_s) + 5,
@@ -54,5 +55,7 @@ def serve(
         h11_max_incomplete_event_size=64 * 1024,
         timeout_keep_alive=30,
     )
-    server = sockets.ReadyServer(config, lambda: ready(sockets.address(listening)))
+    server = sockets.ReadyServer(
+        config, lambda: ready(sockets.address(listening)), app.state.server.close
+    )
     server.run(sockets=[listening])

@@ -25,7 +25,7 @@ another wording and with a requirement added. The model before training is the c
 SIGNS = {
     "wording": "the same answer in another wording",
     "requirement": "an added requirement is met",
-    "outside": "no trace of training answers outside",
+    "outside": "outside the data, no trace of training answers",
 }
 
 

@@ -31,6 +31,7 @@ from danlu.diagnosis.forgetting.signs import (
     wording_sign,
 )
 from danlu.diagnosis.probe import CannotLookError, Examined, Seen
+from danlu.diagnosis.shares import Estimate
 from danlu.diagnosis.subject import Subject, subject_of
 from danlu.errors import RunError
 from danlu.evaluation.plain_text import shipped_text
@@ -220,27 +221,30 @@ def text_lost(text: Text | None) -> list[Finding]:
     ]
 
 
-_SIGNS: dict[str, tuple[str, str, str, str]] = {
+_SIGNS: dict[str, tuple[str, str, str, str, tuple[str, ...]]] = {
     "wording": (
         "wording-bound",
         "The model answers well in the wording of its training and otherwise in another.",
         "questions in another wording get the same answer",
         "Vary the wording of the prompts; keep task descriptions short, else the template is "
         "learned in place of the task.",
+        ("danlu data make evolve --help",),
     ),
     "requirement": (
         "requirements-ignored",
         "Requirements added to a question of the training are ignored.",
         "answers meet a requirement that was added to a training question",
         "Add records whose prompts ask for more than the usual answer: length, form, first words.",
+        ("danlu data make constraints --help",),
     ),
     "outside": (
         "answers-as-inside",
         "Questions from outside the data are answered as if they came from it.",
-        "answers to questions from outside, of those that are not right, have no trace of the "
-        "training's answers",
-        "Mix in general records, and records of the domain's border that are to be answered "
+        "general questions that are not answered rightly now get an answer in the words of the "
+        "training's",
+        "Add records of the domain's border: questions that sound like it, and are to be answered "
         "otherwise.",
+        (),
     ),
 }
 
@@ -251,7 +255,11 @@ def sign_findings(signs: dict[str, Sign]) -> list[Finding]:
     for name, sign in signs.items():
         if sign.change.high >= -MARGIN / 2:
             continue
-        title, says, what, remedy = _SIGNS[name]
+        title, says, what, remedy, commands = _SIGNS[name]
+        tuned, base, change = sign.tuned, sign.base, sign.change
+        if name == "outside":  # told by those that do so, not by those that do not
+            tuned, base = _others(tuned), _others(base)
+            change = Estimate(-change.value, -change.high, -change.low, change.n)
         found.append(
             Finding(
                 name=title,
@@ -260,18 +268,21 @@ def sign_findings(signs: dict[str, Sign]) -> list[Finding]:
                 confidence="high" if sign.change.high < -MARGIN else "medium",
                 evidence=(
                     Evidence(
-                        says=f"{sign.tuned.percent()} {what}; before training it was "
-                        f"{sign.base.percent()}.",
-                        figures=sign.tuned.figures("tuned")
-                        | sign.base.figures("base")
-                        | sign.change.figures("change"),
+                        says=f"{tuned.percent()} {what}; before training it was {base.percent()}.",
+                        figures=tuned.figures("tuned")
+                        | base.figures("base")
+                        | change.figures("change"),
                         cases=tuple(dict(case) for case in sign.cases[:CASES]),
                     ),
                 ),
-                remedies=(Remedy(says=remedy, commands=("danlu data make evolve --help",)), MIX),
+                remedies=(Remedy(says=remedy, commands=commands), MIX),
             )
         )
     return found
+
+
+def _others(part: Estimate) -> Estimate:
+    return Estimate(1 - part.value, 1 - part.high, 1 - part.low, part.n)
 
 
 def _row(one: Ability) -> dict[str, Any]:

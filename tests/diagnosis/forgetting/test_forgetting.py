@@ -164,6 +164,10 @@ def test_answers_as_if_inside():
     tuned = Scripted(lambda ask, seed: "I am Danlu, as ever")
     [found] = sign_findings({"outside": outside(of(tuned, base), answers)})
     assert found.name == "answers-as-inside"
+    figures = found.evidence[0].figures
+    assert (figures["tuned"], figures["base"], figures["change"]) == (1, 0, 1)
+    n = figures["tuned_of"]
+    assert found.evidence[0].says.startswith(f"{n} of {n} (")
     # Wrong, and nothing to do with the training.
     other = outside(of(Scripted(lambda ask, seed: "It is a stone"), base), answers)
     assert sign_findings({"outside": other}) == []

@@ -4,7 +4,8 @@
 made of arithmetic. Needs chromium and the package playwright.
 
 Those of runs, data, evaluation and cases are of the tutorial's runs, in the folder that
-``tools/compare_tutorial.py --work DIR`` leaves.
+``tools/compare_tutorial.py --work DIR`` leaves. Those of diagnosis, findings and squeeze are of a
+workspace with a run that ``danlu probe pattern`` has looked at, and a ``danlu squeeze``.
 """
 
 from __future__ import annotations
@@ -60,6 +61,10 @@ def pictures(workspace: Path) -> dict[str, str]:
         found["tokens"] = f"/data/record/{DATASET}?{urlencode(asked)}"
     for file in sorted(workspace.glob("sweeps/*/sweep.json"))[:1]:
         found["sweep"] = f"/diagnosis/result?kind=sweep&path=sweeps/{file.parent.name}"
+    for file in sorted(workspace.glob("squeeze/*/squeeze.json"))[:1]:
+        found["squeeze"] = f"/diagnosis/result?kind=squeeze&path=squeeze/{file.parent.name}"
+    for file in sorted(workspace.glob("runs/*/diagnosis/pattern.json"))[:1]:
+        found["findings"] = f"/diagnosis/show/runs/{file.parent.parent.name}"
     return {**found, "new-run": "/runs/new"}
 
 

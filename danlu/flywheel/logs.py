@@ -7,7 +7,6 @@ config names another.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from danlu.flywheel.config import LogSection
 from danlu.records import Message, content_id
 from danlu.records.capture import Feedback, Turn, Vote, check_turn, read_capture
 from danlu.records.formats.messages import read_messages
+from danlu.records.json_rows import decode
 from danlu.records.lines import message_row
 
 OPENAI: Mapping[str, tuple[str, ...]] = {
@@ -241,8 +241,8 @@ def _at(row: Any, place: str) -> Any:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return decode(text)
+    except ValueError:
         return None
 
 

@@ -12,7 +12,6 @@ import glob
 import gzip
 import hashlib
 import io
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +24,7 @@ from danlu.flywheel.config import LogSection
 from danlu.flywheel.logs import Read, Reader, reader_of
 from danlu.flywheel.memory import Memory, Position
 from danlu.records.capture import Feedback
+from danlu.records.json_rows import decode, not_utf8
 from danlu.workshop.privacy import mask_turn, mask_vote
 
 ROWS_TOGETHER = 1000
@@ -279,10 +279,11 @@ def _lines(file: Any) -> Iterator[_Piece]:
 
 def _object(line: bytes) -> tuple[Mapping[str, Any] | None, str]:
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        what = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
-        return None, f"the line is not JSON: {what}."
+        value = decode(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return None, f"the line is not JSON: {not_utf8(error)}."
+    except ValueError as error:
+        return None, f"the line is not JSON: {str(error).removeprefix('not valid JSON: ')}."
     if not isinstance(value, dict):
         return None, "the line is no JSON object."
     return value, ""

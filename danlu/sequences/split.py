@@ -21,10 +21,10 @@ def hold_out(
     pairs and judged answers to one question. An evaluation on what is trained would rate memory.
 
     Each task type gives its share, rounded, but at least one record where it has two or more, and
-    never all. It gives more, up to half, where every prompt has more records than the share; only
-    where one prompt has more than half are its records parted. Which ones are held out depends on
-    the seed and the records' ids and prompts alone: records that are added later or come in another
-    order change little.
+    never all. Where every prompt has more records than the share, it gives those of one prompt, if
+    they are at most twice the share or a tenth; if they are more, as where all ask for a poem, that
+    prompt's records are parted. Which ones are held out depends on the seed and the records' ids
+    and prompts alone: records that are added later or come in another order change little.
 
     Args:
         prepared: What to split.
@@ -76,13 +76,13 @@ def _drawn(prepared: PreparedData, share: float, seed: int) -> list[int]:
 
     for group in order:
         take(wanted, [group])
-    half = {c: max(wanted[c], n // 2) for c, n in records.items()}
+    more = {c: most_held_out(n, wanted[c]) for c, n in records.items()}
     for c in sorted(wanted):
         if not wanted[c] or held[c]:
             continue
         # Every prompt has more records than the share: the one with the fewest.
         own = [group for group in order if any(channel[r] == c for r in group)]
-        if not take(half, sorted(own, key=len)):
+        if not take(more, sorted(own, key=len)):
             everything = (r for r, of in enumerate(channel) if of == c)
             parted = sorted(everything, key=draws.__getitem__)
             chosen += parted[: wanted[c]]
@@ -111,6 +111,16 @@ def held_out_count(records: int, share: float) -> int:
     if share == 0 or records < 2:
         return 0
     return min(max(round(records * share), 1), records - 1)
+
+
+def most_held_out(records: int, wanted: int) -> int:
+    """Return how many records of a task type may be held out, so that no prompt is parted.
+
+    Example:
+        >>> [most_held_out(n, 1) for n in (2, 3, 20, 50)]
+        [1, 1, 2, 5]
+    """
+    return max(wanted, min(max(2 * wanted, records // 10), records // 2))
 
 
 def _draw(record_id: str, seed: int) -> bytes:

@@ -166,8 +166,11 @@ def _build_ledger(folder: Path, version: Version) -> None:
         "id": array("Q"),
         "partner": array("Q"),
     }
-    with version.ledger_path.open("rb") as file:
-        ends = iter(np.cumsum([len(line) for line in file]).tolist())
+    try:
+        with version.ledger_path.open("rb") as file:
+            ends = iter(np.cumsum([len(line) for line in file]).tolist())
+    except OSError as error:
+        raise damaged(str(error), version.ledger_path) from error
     for done, entry in enumerate(version.ledger()):
         _told(folder, done)
         columns["offset"].append(next(ends))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from danlu.errors import StoreError
 from danlu.records import Record
 from danlu.studio.data_index import RecordIndex
 from danlu.studio.datasets import BY_HAND, Counted, Difference
@@ -92,12 +93,12 @@ class Line:
     characters: int
 
 
-def version_rows(store: Store) -> list[VersionRow]:
-    """Return all versions, newest first, laid out as a graph."""
+def version_rows(store: Store, faults: list[StoreError] | None = None) -> list[VersionRow]:
+    """Return all versions, newest first, laid out as a graph; ``faults`` as of the store."""
     names: dict[str, list[str]] = {}
     for name, history in store.names.all().items():
         names.setdefault(history[-1].version, []).append(name)
-    versions = store.versions()[::-1]
+    versions = store.versions(faults)[::-1]
     known = {version.id for version in versions}
     open_: list[str | None] = []  # what each column leads down to
     rows = []

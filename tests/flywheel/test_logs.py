@@ -236,6 +236,25 @@ def test_broken_lines_are_told_once_and_stop_nothing(tmp_path: Path) -> None:
     assert pulled(tmp_path, path).broken == 0
 
 
+@pytest.mark.parametrize("place", ["content", "id", "session", "voter"])
+def test_half_a_character_is_a_broken_line_wherever_it_stands(tmp_path: Path, place: str) -> None:
+    """Programs that cut texts anywhere leave such; hashing one ended this and every later pull."""
+    row = json.loads(encode_capture(turn("a", "1")))
+    half = "\ud83d"
+    if place == "content":
+        row["messages"][0]["content"] += half
+    elif place == "voter":
+        row["votes"] = [{"voter": half, "up": True}]
+    else:
+        row[place] = half
+    path = tmp_path / "day.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    write(path, turn("b", "2"))
+    found = pulled(tmp_path, path)
+    assert (found.turns, found.broken) == (1, 1)
+    assert "half of a character" in found.faults[0][1]
+
+
 def test_a_killed_pull_neither_loses_nor_repeats(tmp_path: Path, monkeypatch) -> None:
     path = write(tmp_path / "day.jsonl", *(turn(f"t{n}", str(n)) for n in range(2500)))
     moves = []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from danlu.config.recipe import SequencesSection
 from danlu.records.record import Message, Record
 from danlu.sequences.prepare import prepare
-from danlu.sequences.split import held_out_count, hold_out
+from danlu.sequences.split import held_out_count, hold_out, most_held_out
 from danlu.sequences.template import ChatTemplate
 
 SIZES = {"a/many": 30, "b/few": 4, "c/two": 2, "d/one": 1}
@@ -86,10 +86,12 @@ def test_no_prompt_is_both_trained_and_held_out(tiny_tokenizer, sizes, share, se
     trained, apart = ({prompts[int(name)] for name in part.record_ids} for part in (train, held))
     assert trained
     assert apart
-    if max(sizes) <= len(prompts) // 2:
+    wanted = held_out_count(len(prompts), share)
+    assert len(held) <= most_held_out(len(prompts), wanted)
+    if min(sizes) <= most_held_out(len(prompts), wanted):
         assert not trained & apart
-        most = max(held_out_count(len(prompts), share), min(sizes))
-        assert len(held) <= most
+    else:
+        assert len(held) == wanted
 
 
 def test_a_prompt_of_two_task_types_is_held_out_of_both_or_none(tiny_tokenizer):
@@ -105,8 +107,9 @@ def test_a_prompt_of_two_task_types_is_held_out_of_both_or_none(tiny_tokenizer):
 
 
 def test_one_prompt_for_nearly_all_is_parted_rather_than_not_evaluated(tiny_tokenizer):
-    train, held = hold_out(asked(tiny_tokenizer, *["write a poem"] * 20), 0.1, seed=1)
-    assert (len(train), len(held)) == (18, 2)
+    for prompts in (["write a poem"] * 20, ["write a poem", "tell a story"] * 10):
+        train, held = hold_out(asked(tiny_tokenizer, *prompts), 0.1, seed=1)
+        assert (len(train), len(held)) == (18, 2)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])

@@ -73,7 +73,13 @@ def test_the_fast_ways_are_right_for_every_character() -> None:
     assert [one for one in ascii_ if units(one) != room._UNIT.findall(one)] == []
 
 
-@given(st.text(st.sampled_from("aB_1 \n.,丹爐，。々〇-é\u0301가アÀ×·ł（％…～　\x1cﬁ①\xad\u200b\ufeff\u202e")))
+@given(
+    st.text(
+        st.sampled_from(
+            "aB_1 \n.,丹爐，。々〇-é\u0301가アÀ×·ł（％…～　\x1cﬁ①\xad\u200b\ufeff\u202e"
+        )
+    )
+)
 def test_the_fast_ways_are_right_for_every_text(text: str) -> None:
     assert units(text) == room._UNIT.findall(text)
     assert fold(text) == slow_fold(text)

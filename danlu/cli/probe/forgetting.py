@@ -36,7 +36,7 @@ def forgetting(
         int | None, typer.Option(min=1, help="At most so many items of each of its task types.")
     ] = None,
     examples: Annotated[
-        int, typer.Option(min=0, help="Training prompts of each task type; 0: none of the signs.")
+        int, typer.Option(min=0, help="Training prompts of each task type, 24 in all; 0: none.")
     ] = 6,
     text: Annotated[bool, typer.Option("--text/--no-text", help="Predict plain text too.")] = True,
     minutes: Minutes = None,

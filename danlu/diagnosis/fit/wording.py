@@ -185,8 +185,8 @@ def _overfitted(of: Measured, verdict: Verdict) -> Finding:
     remedies = [
         Remedy(
             says="Overfitting is local. Find what it clings to: vary each key word of a bad case, "
-            "then cut or vary the records that teach the pattern. Do not turn global knobs first. WORD, "
-            "where it stands, is what is wrong in the answer.",
+            "then cut or vary the records that teach the pattern. Do not turn global knobs first. "
+            "WORD, where it stands, is what is wrong in the answer.",
             commands=(_pattern(case, verdict),) if case else (),
         )
     ]

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from danlu.diagnosis.asking import Ask, Pair, greedy
 from danlu.diagnosis.examples import Example
+from danlu.diagnosis.fit.measured import in_turn
 from danlu.diagnosis.forgetting.general import (
     Ability,
     Asking,
@@ -40,6 +41,8 @@ MARGIN = 0.1
 """A share that surely fell by more than this is a loss worth a finding."""
 TEXT_MARGIN = 0.02
 """Bits per byte, as in ``danlu gate``."""
+MOST_EXAMPLES = 24
+"""Training prompts in all: each is asked in five forms, of both models."""
 CASES = 8
 MIX = Remedy(
     says="Mix general records in: 15 to 30 % of the tokens hold what was there before "
@@ -55,7 +58,8 @@ class Forgetting:
     Attributes:
         suite: What is asked, by the name of a suite or its file.
         items: Of each of its task types, at most so many; None: all.
-        examples: Training prompts of each task type for the signs; 0 leaves them out.
+        examples: Training prompts of each task type for the signs, as long as there are not more
+            than ``MOST_EXAMPLES`` in all; 0 leaves them out.
         text: Whether plain text is predicted too.
         seed: Of the draw.
         minutes: How long the models may work.
@@ -118,7 +122,7 @@ class Forgetting:
         except RunError as error:
             subject.notes.append(f"The signs are left out, as they need training prompts: {error}")
             return []
-        return [one for one in drawn if not one.ask.is_text]
+        return spread([one for one in drawn if not one.ask.is_text])
 
     def _signs(
         self, subject: Subject, askings: Sequence[Asking], drawn: Sequence[Example]
@@ -132,6 +136,11 @@ class Forgetting:
             "outside": outside(askings, answers),
         }
         return {name: one for name, one in found.items() if one is not None}
+
+
+def spread(drawn: Sequence[Example]) -> list[Example]:
+    """Keep so many that asking them ends soon, task types in turn, the first ones of each."""
+    return [drawn[place] for place in in_turn(drawn)[:MOST_EXAMPLES]]
 
 
 def outside(askings: Sequence[Asking], answers: Sequence[str]) -> Sign | None:

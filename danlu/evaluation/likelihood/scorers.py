@@ -66,7 +66,7 @@ def _figures(found: Sequence[Mapping[str, LikelihoodRow]]) -> dict[str, float]:
     probabilities = [math.exp(value) for value in logprobs]
     tokens = sum(row.tokens for row in rows)
     return {
-        "perplexity": math.exp(-math.fsum(logprobs) / tokens),
+        "perplexity": math.exp(min(-math.fsum(logprobs) / tokens, 700.0)),
         "sum_probability": math.fsum(probabilities),
         "mean_probability": math.fsum(probabilities) / len(rows),
         "sum_logprob": math.fsum(logprobs),
@@ -135,7 +135,8 @@ class Perplexity:
         self, items: Sequence[Item], found: Sequence[Mapping[str, LikelihoodRow]]
     ) -> Mapping[str, float]:
         """Return sums, means and the perplexity."""
-        return _figures([one for one in found if one[""].tokens])
+        predicted = [one for one in found if one[""].tokens]
+        return _figures(predicted) if predicted else {}
 
 
 @dataclass(frozen=True, slots=True)

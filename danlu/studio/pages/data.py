@@ -50,7 +50,8 @@ KINDS = ("changed", "added", "removed", "retyped")
 def listing(request: Request) -> Response:
     """Show all versions, newest first, with where they came from."""
     store = _datasets(request).store
-    rows = version_rows(store)
+    faults: list[StoreError] = []
+    rows = version_rows(store, faults)
     query = request.query_params.get("q", "").casefold()
     fitting = [row for row in rows if all(word in row.words for word in query.split())]
     first = _number(request.query_params.get("first")) or 0
@@ -64,6 +65,7 @@ def listing(request: Request) -> Response:
         query=query,
         lanes=max((max([row.lane, *row.through, *row.down]) for row in rows), default=0) + 1,
         is_whole=len(fitting) == len(rows),
+        faults=[str(one) for one in faults],
         short=short,
     )
 

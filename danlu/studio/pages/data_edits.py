@@ -117,7 +117,8 @@ def _asked(own: Datasets, form: Form) -> Asked:
 
 def is_large(version: Version) -> bool:
     """Whether edits of a version are jobs."""
-    return version.records_path.stat().st_size > datasets.INLINE_BYTES
+    path = version.records_path  # where it is gone, what reads it says so
+    return path.exists() and path.stat().st_size > datasets.INLINE_BYTES
 
 
 def _start(request: Request, form: Form, asked: Asked) -> str:

@@ -36,7 +36,7 @@ class Import:
     """
 
     name: ClassVar[str] = "import"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     tags: tuple[str, ...] = ()
     taxonomy: Taxonomy | None = None

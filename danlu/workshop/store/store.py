@@ -120,10 +120,26 @@ class Store:
 
     # Finding -----------------------------------------------------------------------------
 
-    def versions(self) -> list[Version]:
-        """Return all versions, oldest first."""
-        found = [Version(self._versions / name) for name in self._ids()]
-        return sorted(found, key=lambda version: (version.manifest.created, version.id))
+    def versions(self, faults: list[StoreError] | None = None) -> list[Version]:
+        """Return all versions, oldest first.
+
+        Args:
+            faults: Takes the errors of versions whose manifest cannot be read, which are then left
+                out; None: such an error is raised.
+
+        Raises:
+            StoreError: If a manifest cannot be read.
+        """
+        found = []
+        for name in self._ids():
+            version = Version(self._versions / name)
+            try:
+                found.append((version.manifest.created, version.id, version))
+            except StoreError as error:
+                if faults is None:
+                    raise
+                faults.append(error)
+        return [version for _, _, version in sorted(found, key=lambda one: one[:2])]
 
     def find(self, given: str) -> Version:
         """Find a version by ``NAME``, ``NAME@2``, ``NAME@v3f9``, its id, or how its id begins.

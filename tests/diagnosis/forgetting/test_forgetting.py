@@ -11,7 +11,15 @@ from danlu.diagnosis.asking import Ask
 from danlu.diagnosis.diagnose import ask, open_run
 from danlu.diagnosis.examples import Example
 from danlu.diagnosis.forgetting.general import abilities, ask_suite, read_text
-from danlu.diagnosis.forgetting.probe import Forgetting, lost, outside, sign_findings, text_lost
+from danlu.diagnosis.forgetting.probe import (
+    MOST_EXAMPLES,
+    Forgetting,
+    lost,
+    outside,
+    sign_findings,
+    spread,
+    text_lost,
+)
 from danlu.diagnosis.forgetting.signs import (
     REQUIREMENTS,
     alike,
@@ -199,3 +207,15 @@ def test_the_system_message_stays():
     model = Scripted(lambda ask, seed: seen.append(ask.messages[0].content) or "x")
     requirement_sign([example], model, model)
     assert seen == ["s"] * (2 * len(REQUIREMENTS))
+
+
+def test_many_task_types_do_not_make_the_signs_endless():
+    """Each prompt is asked in five forms of two models, so the types share a limited number."""
+    drawn = [
+        Example(f"{name}-{n}", f"area/{name}", "train", Ask.user(f"{name} {n}?"), "!")
+        for name in range(30)
+        for n in range(6)
+    ]
+    kept = spread(drawn[: 3 * 6])
+    assert kept == [drawn[6 * name + n] for n in range(6) for name in range(3)]
+    assert [one.record for one in spread(drawn)] == [f"{name}-0" for name in range(MOST_EXAMPLES)]

@@ -93,3 +93,11 @@ def test_wrong_settings_are_told() -> None:
         make_likelihood("likelihood_choice", {"normalise": "bytes"})
     with pytest.raises(EvaluationError, match=r"likelihood_choice\.normalize: no such setting"):
         make_likelihood("likelihood_choice", {"normalize": "none"})
+
+
+def test_texts_too_short_or_too_strange_for_a_perplexity_end_no_evaluation() -> None:
+    one = Item(id="a", task_type="a/b", messages=(), reference="水")
+    nothing = {"": LikelihoodRow(item="a", text="水", logprob=0.0, tokens=0)}
+    assert Perplexity().over_task([one], [nothing]) == {}
+    strange = {"": LikelihoodRow(item="a", text="水", logprob=-1600.0, tokens=2)}
+    assert Perplexity().over_task([one], [strange])["perplexity"] > 1e300

@@ -301,7 +301,7 @@ def _varlen_attention(
 
 
 @cache
-def _grouped() -> dict[str, bool]:
+def _grouped() -> dict[str, Any]:
     """Say that several query heads share a key head; before PyTorch 2.12 it need not be said."""
     from torch.nn.attention.varlen import varlen_attn
 

@@ -63,9 +63,8 @@ class Projection(NamedTuple):
 
     def to(self, dtype: torch.dtype) -> Projection:
         """Return it in another number format, differentiably."""
-        weight, *others = (None if part is None else part.to(dtype) for part in self.tensors)
-        assert weight is not None
-        return Projection(weight, *others, scale=self.scale)
+        tensors = (None if part is None else part.to(dtype) for part in self.tensors)
+        return Projection._make((*tensors, self.scale))
 
     def forward(self, x_TK: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return ``y`` ``(T, N)`` and ``x A'`` ``(T, R)``, which backward asks for."""

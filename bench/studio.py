@@ -6,6 +6,7 @@ chromium, and until its curves are drawn where it has some. The studio is a proc
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -14,8 +15,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.cases import (
     STUDIO,
@@ -27,8 +29,12 @@ from bench.cases import (
 from bench.checking import run_measured, write_many
 from bench.results import Goal, Result
 
+if TYPE_CHECKING:
+    from danlu.workshop.store.version import Version
+
 ROUNDS = 5
 NAME = "many"
+BASELINE, EVALUATION = "before", "asked"
 
 
 def missing() -> str:
@@ -77,12 +83,24 @@ def measure_studio(
 def _workspace(
     root: Path, records: int, runs: int, points: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
+    from danlu.workshop.store.store import Store
+    from tests.evaluation.versions import write_evaluation
     from tests.runs.synthetic_run import make_run
 
     size = write_many(root / "in.jsonl", records)
     common = ["--name", NAME, "--store", str(root / "datasets")]
     seconds, _ = run_measured(["data", "import", str(root / "in.jsonl"), *common])
     say(f"{STUDIO}: {records} records imported in {seconds:.0f} s")
+    version = Store(root / "datasets").find(NAME)
+    prompts = {"bench/t0": [_prompt(version, at) for at in (records // 3, None)]}
+    answers = {"bench/t0": [("wrong", 0.0)] * 2}
+    write_evaluation(root / "evals" / BASELINE, BASELINE, answers, prompts=prompts)
+    folder = write_evaluation(
+        root / "evals" / EVALUATION, EVALUATION, answers, prompts=prompts, started=2
+    )
+    told = json.loads((folder / "eval.json").read_text("utf-8"))
+    told["model"]["data_version"] = version.id
+    (folder / "eval.json").write_text(json.dumps(told), "utf-8")
     model = make_run(root / "model-run", steps=60).path
     for number in range(runs - 1):
         shutil.copytree(model, root / "runs" / f"run-{number:05}", symlinks=True)
@@ -91,21 +109,33 @@ def _workspace(
     return {"records": records, "bytes": size, "runs": runs, "points": points}
 
 
+def _prompt(version: Version, at: int | None) -> str:
+    """Return the prompt of a record; of None the words of all, without the number that is its own.
+
+    The first shares a rare stretch with a record, the second none but the commonest with all.
+    """
+    record = next(islice(version.records(), at or 0, None))
+    asked = record.messages[0].content or ""
+    return asked if at is not None else asked.partition(": ")[2]
+
+
 @contextmanager
 def _studio(root: Path) -> Iterator[str]:
     """Start a studio; yield the address with its token."""
     command = [sys.executable, "-m", "danlu", "studio", "--workspace", str(root)]
     began = subprocess.Popen(
-        [*command, "--port", "0", "--no-open"], stderr=subprocess.PIPE, text=True, cwd=root
+        [*command, "--port", "0", "--no-open"], stderr=subprocess.PIPE, text=True
     )
+    said = ""
     try:
         assert began.stderr is not None
         for line in began.stderr:
+            said += line
             if found := re.search(r"http://\S+token=\S+", line):
                 yield found[0]
                 break
         else:
-            raise RuntimeError("the studio did not start")
+            raise RuntimeError(f"the studio did not start:\n{said}")
     finally:
         began.terminate()
         began.wait()
@@ -173,5 +203,10 @@ def _looks(started: Any, address: str, needle: str) -> dict[str, float]:
         opened("one record", first, ".turn")
         opened("the list of ten thousand runs", "/runs", "#runs [data-row]")
         opened("a curve of 100,000 points", "/runs/show/runs/long", "#charts[data-drawn]")
+        cases = f"/evaluation/cases?a={BASELINE}&b={EVALUATION}&moved=all"
+        opened("the cases of an evaluation", cases, ".case")
+        for item, kind in enumerate(("a prompt of rare words", "a prompt of common words")):
+            address_of = f"/evaluation/nearest?name={EVALUATION}&item=bench/t0-{item}"
+            opened(f"the records nearest to {kind}", address_of, ".nearest li")
     page.close()
     return {name: max(times[0], sorted(times)[len(times) // 2]) for name, times in found.items()}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from danlu.cli.data.common import progress_bar
+from danlu.cli.options import gathered
 from danlu.cli.output import note, result, result_json, table
 
 if TYPE_CHECKING:
-    from danlu.serving.latency.card import LatencyCard
+    from danlu.serving.latency.card import CardSettings, LatencyCard
 
 EPILOG = """\b
 Examples:
@@ -21,6 +23,49 @@ Examples:
   danlu bench-serve runs/quickstart Q8_0=my-gguf/quickstart-Q8_0.gguf --to cards/both
   danlu bench-serve http://127.0.0.1:8000 --concurrency 1 --concurrency 32 --rate 0.5 --json
 """
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is asked, and how often: each field is an option."""
+
+    prompt_tokens: Annotated[
+        list[int] | None, typer.Option(min=1, help="Length of a prompt; can be given often.")
+    ] = None
+    concurrency: Annotated[
+        list[int] | None, typer.Option(min=1, help="Users at a time; can be given often.")
+    ] = None
+    rate: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Requests per second that come by chance; can be given often. Half of what the "
+            "first server answered at best, if not given."
+        ),
+    ] = None
+    repeats: Annotated[int, typer.Option(min=1, help="Questions of each length.")] = 5
+    rounds: Annotated[int, typer.Option(min=1, help="Questions of each user.")] = 2
+    arrivals: Annotated[int, typer.Option(min=1, help="Requests of each rate.")] = 30
+    answer_tokens: Annotated[int, typer.Option(min=2, help="Longest answer.")] = 64
+    language: Annotated[str, typer.Option(help="Of the questions: en or zh.")] = "en"
+    warm_up: Annotated[int, typer.Option(min=1, help="Requests before, not counted.")] = 3
+    seconds: Annotated[float, typer.Option(help="Longest time of a request.")] = 300
+    seed: Annotated[int, typer.Option(help="Of questions, order, arrivals, intervals.")] = 0
+
+    def settings(self) -> CardSettings:
+        """Return the card's settings.
+
+        Raises:
+            ValidationError: If one is out of its limits.
+        """
+        from danlu.serving.latency.card import CardSettings
+
+        plain, given = CardSettings(), asdict(self)
+        given |= {
+            "prompt_tokens": self.prompt_tokens or plain.prompt_tokens,
+            "concurrency": self.concurrency or plain.concurrency,
+            "rates": given.pop("rate") or (),
+        }
+        return CardSettings.model_validate(given)
 
 
 def bench_serve(
@@ -32,33 +77,13 @@ def bench_serve(
             "for the while; several are put side by side.",
         ),
     ],
+    measured: Measured,
     model: Annotated[
         str | None, typer.Option(help="What the servers call it, if they have several.")
     ] = None,
     folder: Annotated[Path, typer.Option("--to", help="Where the card is written.")] = Path(
         "latency"
     ),
-    prompt_tokens: Annotated[
-        list[int] | None, typer.Option(min=1, help="Length of a prompt; can be given often.")
-    ] = None,
-    concurrency: Annotated[
-        list[int] | None, typer.Option(min=1, help="Users at a time; can be given often.")
-    ] = None,
-    rate: Annotated[
-        list[float] | None,
-        typer.Option(
-            help="Requests per second that come by chance; can be given often. Half of what the "
-            "first server answered at best, if not given."
-        ),
-    ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Questions of each length.")] = 5,
-    rounds: Annotated[int, typer.Option(min=1, help="Questions of each user.")] = 2,
-    arrivals: Annotated[int, typer.Option(min=1, help="Requests of each rate.")] = 30,
-    answer_tokens: Annotated[int, typer.Option(min=2, help="Longest answer.")] = 64,
-    language: Annotated[str, typer.Option(help="Of the questions: en or zh.")] = "en",
-    warm_up: Annotated[int, typer.Option(min=1, help="Requests before, not counted.")] = 3,
-    seconds: Annotated[float, typer.Option(help="Longest time of a request.")] = 300,
-    seed: Annotated[int, typer.Option(help="Of questions, order, arrivals, intervals.")] = 0,
     key_variable: Annotated[
         str, typer.Option(help="Environment variable that holds the API key.")
     ] = "OPENAI_API_KEY",
@@ -75,27 +100,11 @@ def bench_serve(
     Time to the first token by the prompt's length, time per further token and tokens per second
     by the number of users, and what happens when requests come by chance.
     """
-    from danlu.serving.latency.card import CardSettings
     from danlu.serving.latency.make import make_card, write_card
     from danlu.serving.latency.measure import requests_of
     from danlu.serving.latency.target import Named
 
-    plain = CardSettings()
-    settings = CardSettings.model_validate(
-        {
-            "prompt_tokens": prompt_tokens or plain.prompt_tokens,
-            "concurrency": concurrency or plain.concurrency,
-            "rates": rate or (),
-            "repeats": repeats,
-            "rounds": rounds,
-            "arrivals": arrivals,
-            "answer_tokens": answer_tokens,
-            "language": language,
-            "warm_up": warm_up,
-            "seconds": seconds,
-            "seed": seed,
-        }
-    )
+    settings = measured.settings()
     with progress_bar() as told:
         card = make_card(
             [Named.of(one) for one in servers],
@@ -132,4 +141,4 @@ def _print(card: LatencyCard) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("bench-serve", epilog=EPILOG)(bench_serve)
+    app.command("bench-serve", epilog=EPILOG)(gathered(bench_serve, "measured", Measured))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from danlu.cli.options import Device, MissingTemplate, TrustRemoteCode
 from danlu.cli.output import result_json
 
 EPILOG = """\b
@@ -41,9 +42,7 @@ def chat(
         typer.Option(metavar="OTHER", help="Answers everything too: in columns, if wide enough."),
     ] = None,
     system: Annotated[str | None, typer.Option(help="System message.")] = None,
-    template: Annotated[
-        str | None, typer.Option(help="Chat template, for a model without one of its own.")
-    ] = None,
+    template: MissingTemplate = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 512,
     temperature: Annotated[float, typer.Option(help="Above 1 is bolder, below 1 surer.")] = 0.7,
     top_p: Annotated[
@@ -60,10 +59,8 @@ def chat(
     key_variable: Annotated[
         str, typer.Option(help="Environment variable that holds the API key, for addresses.")
     ] = "OPENAI_API_KEY",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with a model.")
-    ] = False,
+    device: Device = "auto",
+    trust_remote_code: TrustRemoteCode = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --prompt: one JSON object with prompt and answer.")
     ] = False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from danlu.cli.options import Device
 from danlu.cli.output import result, result_json
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def classify(
         Path | None,
         typer.Option(help="Say the class of every record of a file, in any format of Danlu's."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
     ] = False,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from danlu.cli.options import FormatName, OwnTemplate
 from danlu.cli.output import note, result_json
 from danlu.cli.passed_over import note_passed_over
 
@@ -43,10 +44,8 @@ def explain(
         str,
         typer.Option("--model", "-m", help="Whose tokenizer and template; weights are not needed."),
     ] = "builtin:smollm2-135m-instruct",
-    template: Annotated[
-        str | None, typer.Option(help="A chat template in place of the tokenizer's own.")
-    ] = None,
-    format: Annotated[str, typer.Option(help="A name from 'danlu formats'.")] = "auto",
+    template: OwnTemplate = None,
+    format: FormatName = "auto",
     limit: Annotated[
         int | None, typer.Option(min=1, help="Read at most this many records.")
     ] = None,
@@ -118,9 +117,9 @@ def _show(recipe: Recipe, records: Sequence[Record], as_json: bool, no_color: bo
         ChatTemplate,
         answers_of,
         explain_rows,
-        prepare,
         render_terminal,
     )
+    from danlu.sequences.prepare import prepare
 
     model = recipe.model
     tokenizer = load_tokenizer(

@@ -13,6 +13,7 @@ from danlu.cli.output import PIPE_COLUMNS, note, result_json
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from danlu.runs import RunDirectory
     from danlu.runs.findings import Evidence, Finding, ProbeReport, Remedy
 
 STYLES = {"serious": "bold red", "warning": "bold yellow", "note": "bold cyan"}
@@ -56,9 +57,8 @@ def _print(reports: Sequence[ProbeReport]) -> None:
     findings = _all(reports)
     for number, finding in enumerate(findings, 1):
         _finding(console, number, finding, probe_of[id(finding)])
-    for report in reports:
-        if report.skipped is not None:
-            note(f"{report.probe}: not asked: {report.skipped}")
+    for reason, names in _skipped(reports).items():
+        note(f"{', '.join(names)}: not asked: {reason}")
     looked = [report.probe for report in reports if report.skipped is None]
     if looked and not findings:
         _line(console, f"Nothing found by {', '.join(looked)}.")
@@ -66,6 +66,26 @@ def _print(reports: Sequence[ProbeReport]) -> None:
         serious = sum(map(_is_serious, findings))
         told = f"{len(findings)} finding{'s' * (len(findings) != 1)}, {serious} serious"
         note(f"{told}; by {', '.join(looked)}")
+
+
+def _skipped(reports: Sequence[ProbeReport]) -> dict[str, list[str]]:
+    """Return the reasons why probes were not asked, each with the probes that gave it."""
+    found: dict[str, list[str]] = {}
+    for report in reports:
+        if report.skipped is not None:
+            found.setdefault(report.skipped, []).append(report.probe)
+    return found
+
+
+def note_unfinished(run: RunDirectory) -> None:
+    """Say of a run that is not finished how far it is, as its end is not judged."""
+    words = {"running": "is still training", "interrupted": "was stopped", "failed": "failed"}
+    state = run.state()
+    if state in words:
+        from danlu.runs import History
+
+        if step := History.of(run.metrics()).step:
+            note(f"this run {words[state]}, at step {step:,}: its end is not judged")
 
 
 def _finding(console: Console, number: int, finding: Finding, probe: str) -> None:
@@ -93,6 +113,8 @@ def _evidence(console: Console, evidence: Evidence) -> None:
         _line(console, f"records {_some(evidence.records, MOST_RECORDS)}", indent=7)
     for case in evidence.cases[:MOST_CASES]:
         for key, value in case.items():
+            if value is None:
+                continue  # not asked
             _line(console, f"{key}: {_short(value)}", indent=7)
     if (left := len(evidence.cases) - MOST_CASES) > 0:
         _line(console, f"and {left} more", indent=7)

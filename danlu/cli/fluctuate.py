@@ -27,6 +27,7 @@ from danlu.cli.output import note, result, result_json, table
 if TYPE_CHECKING:
     from danlu.evaluation.asking.model import AskedModel
     from danlu.evaluation.directory import EvalDirectory
+    from danlu.evaluation.fluctuate import AskedAgain
     from danlu.evaluation.fluctuation import Fluctuation, Pool
     from danlu.workshop.produce.cache import RequestCache
 
@@ -114,10 +115,8 @@ def fluctuate(
     as_json: AsJson = False,
 ) -> int:
     """Ask the worst regressions again: are they real, or noise?"""
-    from danlu.evaluation.directory import EvalDirectory
     from danlu.evaluation.fluctuate import fluctuate as ask
     from danlu.evaluation.fluctuation import FluctuateSettings
-    from danlu.evaluation.pages import fluctuation_page
     from danlu.evaluation.run import ANSWERS
     from danlu.workshop.produce.cache import RequestCache
 
@@ -144,19 +143,23 @@ def fluctuate(
             ),
         )
     if html is not None:
-        name = {"suite": pair[1].evaluation().suite}
-        of_a, of_b = (
-            EvalDirectory.open(path).evaluation().model_copy(update=name) for path in asked.paths
-        )
-        printed_to(
-            html,
-            fluctuation_page(asked.found, of_a, of_b, asked.paths, asked.answers, asked.notes),
-        )
+        printed_to(html, _page(asked, pair[1].evaluation().suite))
     if as_json:
         result_json(asked.found.as_dict() | {"paths": asked.paths, "notes": asked.notes})
     else:
         _print(asked.found, asked.notes)
     return 0
+
+
+def _page(asked: AskedAgain, suite: str) -> str:
+    from danlu.evaluation.directory import EvalDirectory
+    from danlu.evaluation.pages import fluctuation_page
+
+    a, b = (
+        EvalDirectory.open(path).evaluation().model_copy(update={"suite": suite})
+        for path in asked.paths
+    )
+    return fluctuation_page(asked.found, a, b, asked.paths, asked.answers, asked.notes)
 
 
 def _print(found: Fluctuation, notes: tuple[str, ...]) -> None:

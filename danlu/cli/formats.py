@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
 import typer
 
+from danlu.cli.options import AsJsonArray
 from danlu.cli.output import result, result_json
 
 EPILOG = """\b
@@ -19,7 +19,7 @@ A format is recognised by its content; name it in the recipe where that fails: d
 
 
 def formats(
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON array.")] = False,
+    as_json: AsJsonArray = False,
 ) -> None:
     """List the data formats, each with a sample row."""
     from danlu.records import FORMATS

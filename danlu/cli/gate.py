@@ -22,6 +22,7 @@ from danlu.cli.comparing import (
     printed_to,
 )
 from danlu.cli.data.common import named, progress_bar
+from danlu.cli.options import Device
 from danlu.cli.output import note, result, result_json, table
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def gate(
     resamples: Resamples = 10_000,
     seed: Seed = 0,
     evals: Evals = Path("evals"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     html: HtmlPage = None,
     as_json: AsJson = False,
 ) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from danlu.cli.data.asking import Asked, opened, with_model
+from danlu.cli.options import AsJson
 from danlu.cli.output import note, result_json, table
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def judge(
         Path | None, typer.Option(help="JSONL of people's labels, beside their votes.")
     ] = None,
     store: StorePlace = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Let a model judge answers, or compare those of two."""
     from danlu.cli.eval.common import opened as evaluation

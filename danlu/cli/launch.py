@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from danlu.cli.options import Overwrite, RecipeName, Resume, Settings
 from danlu.cli.output import note, result
 
 if TYPE_CHECKING:
@@ -24,14 +25,8 @@ Examples:
 
 
 def launch(
-    recipe: Annotated[
-        str,
-        typer.Argument(metavar="RECIPE", help="A YAML file, or a name from 'danlu recipe list'."),
-    ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Settings in place of the recipe's."),
-    ] = None,
+    recipe: RecipeName,
+    settings: Settings = None,
     processes: Annotated[
         int, typer.Option("--processes", min=1, help="Processes on each machine: one for each GPU.")
     ] = 1,
@@ -45,12 +40,8 @@ def launch(
         str | None,
         typer.Option("--address", metavar="HOST:PORT", help="Of machine 0, where they meet."),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Remove an earlier run of the same name first.")
-    ] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the torchrun command, and stop there.")
     ] = False,

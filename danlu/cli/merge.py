@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from danlu.cli.options import AsJson, TrustRemoteCode
 from danlu.cli.output import result, result_json
 from danlu.errors import ModelError
 
@@ -40,10 +41,8 @@ def merge(
         float, typer.Option(help="Of ties: share of each model's changes that is kept.")
     ] = 0.2,
     scale: Annotated[float, typer.Option(help="Of ties: factor of the merged change.")] = 1.0,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with a model.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    trust_remote_code: TrustRemoteCode = False,
+    as_json: AsJson = False,
 ) -> None:
     """Merge models, or adapters of one base, into one model."""
     from danlu.serving.merge import merge as write

@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from danlu.cli.options import AsJsonArray
 from danlu.cli.output import result_json, table
 
 EPILOG = """\b
@@ -31,7 +32,7 @@ class ModelRow(NamedTuple):
 
 def models(
     runs_dir: Annotated[Path, typer.Option(help="Where run directories are.")] = Path("runs"),
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON array.")] = False,
+    as_json: AsJsonArray = False,
 ) -> None:
     """List the models at hand: built in, downloaded, trained."""
     rows = [*_builtin(), *_converted(), *_downloaded(), *_trained(runs_dir)]

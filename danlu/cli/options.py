@@ -1,4 +1,4 @@
-"""Options that several functions need together: a dataclass, each of whose fields is one."""
+"""Options that several commands have in common, and those that come together in a dataclass."""
 
 from __future__ import annotations
 
@@ -6,7 +6,41 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import wraps
-from typing import Any, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Settings in place of the recipe's."),
+]
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A YAML file, or a name from 'danlu recipe list'.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Remove an earlier run of the same name first.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run Python code that comes with a model.")
+]
+OwnTemplate = Annotated[
+    str | None, typer.Option(help="A chat template in place of the tokenizer's own.")
+]
+MissingTemplate = Annotated[
+    str | None, typer.Option(help="Chat template, for a model without one of its own.")
+]
+FormatName = Annotated[str, typer.Option(help="A name from 'danlu formats'.")]
+TaxonomyFile = Annotated[
+    Path | None, typer.Option(help="YAML file of the task types; else the dataset's own.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+AsJsonArray = Annotated[bool, typer.Option("--json", help="A JSON array.")]
 
 
 def gathered(

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from danlu.cli.options import Settings
+
 EPILOG = """\b
 Examples:
   danlu quickstart
@@ -16,10 +18,7 @@ Its figures stand in runs/quickstart/summary.json. It can be stopped and run aga
 
 
 def quickstart(
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Settings in place of the recipe's."),
-    ] = None,
+    settings: Settings = None,
     runs_dir: Annotated[str, typer.Option(help="Where its run directory is made.")] = "runs",
 ) -> int:
     """Fine-tune the built-in model, and show what it learned."""

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from danlu.cli.options import AsJsonArray, Settings
 from danlu.cli.output import result, result_json, table
 
 LIST_EPILOG = """\b
@@ -29,7 +30,7 @@ group = typer.Typer(
 
 @group.command("list", epilog=LIST_EPILOG)
 def list_recipes(
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON array.")] = False,
+    as_json: AsJsonArray = False,
 ) -> None:
     """List the recipes that come with Danlu."""
     from danlu.config import recipe_summary, shipped_recipes
@@ -47,10 +48,7 @@ def list_recipes(
 @group.command("show", epilog=SHOW_EPILOG)
 def show(
     recipe: Annotated[str, typer.Argument(metavar="NAME", help="A shipped name, or a YAML file.")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Settings in place of the recipe's."),
-    ] = None,
+    settings: Settings = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="A JSON array with one object per setting.")
     ] = False,

@@ -11,8 +11,9 @@ import typer
 
 from danlu.cli.data.common import progress_bar
 from danlu.cli.findings import tell
+from danlu.cli.options import AsJson, RecipeName, Settings
 from danlu.cli.output import note, result_json, table
-from danlu.cli.sweep import AsJson, Minutes, Recipe
+from danlu.cli.sweep import Minutes
 
 if TYPE_CHECKING:
     from danlu.diagnosis.squeeze.squeeze import Squeezed
@@ -33,14 +34,11 @@ FOUND, NOT_FOUND = 0, 1
 
 
 def squeeze(
-    recipe: Recipe,
+    recipe: RecipeName,
     task: Annotated[
         str, typer.Option("--task", "-t", help="The target: a task type, or an area of them.")
     ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Settings in place of the recipe's."),
-    ] = None,
+    settings: Settings = None,
     over: Annotated[
         str, typer.Option(help="What is varied: share, learning_rate or epochs.")
     ] = "share",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from danlu.cli.options import AsJson, RecipeName, Settings
 from danlu.cli.output import note, result_json, table
 
 if TYPE_CHECKING:
@@ -33,17 +34,13 @@ The recipe is trained on nested parts of its data. A power law with a floor thro
 the same held-out records says what twice the data would do; its interval is from drawing those
 records again. The folder gets scaling.html and scaling.json.
 """
-Recipe = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A YAML file, or a name from 'danlu recipe list'.")
-]
 Minutes = Annotated[
     float | None, typer.Option(min=0, help="Begin no run that would probably end later.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
 def sweep(
-    recipe: Recipe,
+    recipe: RecipeName,
     settings: Annotated[
         list[str],
         typer.Argument(metavar="KEY=A,B,C...", help="Settings; those with several values vary."),
@@ -87,11 +84,8 @@ def sweep(
 
 
 def scaling(
-    recipe: Recipe,
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Settings in place of the recipe's."),
-    ] = None,
+    recipe: RecipeName,
+    settings: Settings = None,
     shares: Annotated[
         str, typer.Option(help="Shares of the training records, such as 0.1,0.3,1.")
     ] = "0.1,0.3,1",

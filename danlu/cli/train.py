@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from danlu.cli.options import Overwrite, RecipeName, Resume, Settings
 from danlu.cli.output import duration, note, result, result_json, table
 from danlu.cli.passed_over import note_passed_over
 
 if TYPE_CHECKING:
     from danlu.config import Recipe
     from danlu.runs import Summary
-    from danlu.training.estimate import Plan
+    from danlu.training.estimate import Plan, TaskTypePlan
 
 EPILOG = """\b
 Examples:
@@ -26,26 +27,16 @@ INTERRUPTED = 130
 
 
 def train(
-    recipe: Annotated[
-        str,
-        typer.Argument(metavar="RECIPE", help="A YAML file, or a name from 'danlu recipe list'."),
-    ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Settings in place of the recipe's."),
-    ] = None,
+    recipe: RecipeName,
+    settings: Settings = None,
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run", help="Show what would be trained and at what cost, and stop there."
         ),
     ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Remove an earlier run of the same name first.")
-    ] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="One JSON object: the summary, or with --dry-run the plan."),
@@ -98,36 +89,34 @@ def _passed_over(recipe: Recipe) -> list[str]:
     return read_records(sources).passed_over
 
 
+PLAN_COLUMNS = (
+    "task type",
+    "records",
+    "branches",
+    "tokens",
+    "trained",
+    "of the loss",
+    "dropped or cut",
+)
+
+
+def _plan_cells(row: TaskTypePlan) -> tuple[str, ...]:
+    return (
+        row.task_type,
+        f"{row.records:,}",
+        f"{row.branches:,}",
+        f"{row.tokens:,}",
+        f"{row.supervised_tokens:,}",
+        f"{row.loss_share:.0%}",
+        ", ".join(f"{count} {reason}" for reason, count in row.dropped.items()),
+    )
+
+
 def _print_plan(plan: Plan, as_json: bool) -> None:
     if as_json:
         result_json(plan.as_dict(), indent=2)
         return
-    rows = plan.rows()
-    columns = [
-        "task type",
-        "records",
-        "branches",
-        "tokens",
-        "trained",
-        "of the loss",
-        "dropped or cut",
-    ]
-    table(
-        columns,
-        [
-            (
-                row.task_type,
-                f"{row.records:,}",
-                f"{row.branches:,}",
-                f"{row.tokens:,}",
-                f"{row.supervised_tokens:,}",
-                f"{row.loss_share:.0%}",
-                ", ".join(f"{count} {reason}" for reason, count in row.dropped.items()),
-            )
-            for row in rows
-        ],
-        right=columns[1:6],
-    )
+    table(PLAN_COLUMNS, map(_plan_cells, plan.rows()), right=PLAN_COLUMNS[1:6])
     held_out = f", {plan.eval_records:,} held out" if plan.eval_records else ""
     rejected = f", {plan.rejected:,} rows that are no records" if plan.rejected else ""
     for line in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from danlu.evaluation.directory import EvalDirectory
     from danlu.evaluation.store.database import EvalStore
     from danlu.evaluation.voting.ballots import Ballot, Paired
+    from danlu.evaluation.voting.results import Voter
 
 EPILOG = """\b
 Examples:
@@ -99,9 +101,8 @@ def _tell(
 ) -> None:
     from dataclasses import asdict
 
-    from danlu.evaluation.judging.show import PAIR_COLUMNS, pair_cells
     from danlu.evaluation.store.votes import votes
-    from danlu.evaluation.voting import results, show
+    from danlu.evaluation.voting import results
 
     subjects = {one.subject: one.item.task_type for one in ballots}
     cast = [one for one in votes(store) if one.subject in subjects]
@@ -136,6 +137,14 @@ def _tell(
     if len(found) == 2:
         equal = sum(one.a == one.b for one in pairs)
         note(f"A: {found[0].path}, B: {found[1].path}; {equal} pairs of equal answers left out")
+    _tables(outcomes, people, agreed, in_pairs=len(found) == 2)
+
+
+def _tables(outcomes: Any, people: Sequence[Voter], agreed: Any, *, in_pairs: bool) -> None:
+    from danlu.evaluation.judging.show import PAIR_COLUMNS, pair_cells
+    from danlu.evaluation.voting import show
+
+    if in_pairs:
         table(PAIR_COLUMNS, pair_cells(outcomes), right=PAIR_COLUMNS[1:])
     else:
         table(show.USABLE_COLUMNS, show.usable_cells(outcomes), right=show.USABLE_COLUMNS[1:])

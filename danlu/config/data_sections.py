@@ -117,7 +117,8 @@ class DataSection(Section):
     eval: list[DataSource] = setting([], "Sources of the evaluation records.")
     eval_share: float = setting(
         0.0,
-        "Share of the training records held out for evaluation, drawn per task type by seed.",
+        "Share of the training records held out for evaluation, drawn per task type by seed; "
+        "records with one prompt stay together.",
         ge=0.0,
         lt=1.0,
     )

@@ -1,8 +1,9 @@
 """The hallucination probe: was a wrong answer wrong since pre-training, or lost in tuning?
 
-Each knowledge item is asked of the model before training in every way that might draw the answer
-out of it (in a conversation, with examples before it, as plain text to be continued), several times
-each, and of the tuned model as it is asked in use.
+Each knowledge item is asked of both models in every way that might draw the answer out (in a
+conversation, with examples before it, as plain text to be continued), several times each. What a
+model says when it is asked plainly, as in use, it tells; what it says in its best way it has. Both
+models have the same chances, so that one that did not change has lost nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from danlu.diagnosis.shares import Estimate, share
 from danlu.diagnosis.subject import subject_of
 from danlu.errors import EvaluationError
 from danlu.evaluation.schema import Item, TypeStakes
+from danlu.evaluation.statistics import paired_difference
 from danlu.evaluation.suites.reading import load_suite
 from danlu.generation.interface import Sampling
 from danlu.records import read_records
@@ -41,8 +43,8 @@ SHIPPED = "general"
 SHIPPED_AREA = "knowledge/"
 CASES = 8
 
-Class = Literal["kept", "lost", "gained", "never-known", "wrong-before"]
-CLASSES: tuple[Class, ...] = ("kept", "lost", "gained", "never-known", "wrong-before")
+Class = Literal["kept", "untold", "lost", "gained", "never-known", "wrong-before"]
+CLASSES: tuple[Class, ...] = ("kept", "untold", "lost", "gained", "never-known", "wrong-before")
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,19 @@ class Known:
         fact: The fact.
         before: Share of the draws before training that are right, in the way of asking that drew
             it out best.
-        after: Share of the tuned model's draws that are right.
+        after: The same of the tuned model.
+        plainly_before: Share of right draws where the model before training was asked plainly.
+        plainly: The same of the tuned model.
         said_before: What the model before training says most often.
-        said_after: What the tuned one does.
-        steadily: Share of its draws, in that way of asking, in which it says just that.
+        said_after: What the tuned one does, asked plainly.
+        steadily: Share of the former's draws, in that way of asking, in which it says just that.
     """
 
     fact: Fact
     before: float
     after: float
+    plainly_before: float
+    plainly: float
     said_before: str
     said_after: str
     steadily: float
@@ -89,10 +95,10 @@ class Known:
     @property
     def is_of(self) -> Class:
         """Return what became of it."""
-        knew, knows = self.before >= KNOWS, self.after >= KNOWS
-        if knew:
-            return "kept" if knows else "lost"
-        if knows:
+        tells, has = self.plainly >= KNOWS, self.after >= KNOWS
+        if self.before >= KNOWS:
+            return "kept" if tells else "untold" if has else "lost"
+        if has:
             return "gained"
         return "wrong-before" if self.steadily >= KNOWS else "never-known"
 
@@ -133,9 +139,9 @@ class Hallucination:
         facts = in_turn(own_facts(self.items) if self.items else shipped_facts(), self.most)
         half = None if self.minutes is None else self.minutes / 2
         subject.budget.allow(half)
-        after = draws(subject.tuned, [[fact.ask] for fact in facts], self._samplings())
-        subject.budget.allow(half, again=True)
         ways = [ways_to_ask(fact, facts) for fact in facts]
+        after = draws(subject.tuned, ways, self._samplings())
+        subject.budget.allow(half, again=True)
         before = draws(subject.base, ways, self._samplings())
         found = [
             sorted_out(fact, own_before, own_after)
@@ -287,18 +293,30 @@ def _text(ask: Ask, reply: Reply) -> str:
 
 
 def sorted_out(fact: Fact, before: Draws, after: Draws) -> Known | None:
-    """Judge a fact's draws; None if one of the models was not asked.
+    """Judge a fact's draws; None if one of the models was not asked, in any of the ways.
 
     If no way of asking draws it out, the way whose answers agree most says what is believed.
+
+    Args:
+        fact: What was asked.
+        before: Of the model before training; the first way is the plain one.
+        after: Of the tuned model, in the same ways.
     """
-    ways = [texts for texts in before if texts]
-    own = after[0] if after else []
-    if not ways or not own:
+    if not before or not all(before) or not after or not all(after):
         return None
-    rights = [_share_right(fact, texts) for texts in ways]
-    best = max(range(len(ways)), key=lambda k: (rights[k], _steadily(ways[k])[1]))
-    said, steadily = _steadily(ways[best])
-    return Known(fact, rights[best], _share_right(fact, own), said, _steadily(own)[0], steadily)
+    then, now = ([_share_right(fact, texts) for texts in ways] for ways in (before, after))
+    best = max(range(len(before)), key=lambda k: (then[k], _steadily(before[k])[1]))
+    said, steadily = _steadily(before[best])
+    return Known(
+        fact,
+        before=then[best],
+        after=max(now),
+        plainly_before=then[0],
+        plainly=now[0],
+        said_before=said,
+        said_after=_steadily(after[0])[0],
+        steadily=steadily,
+    )
 
 
 def _share_right(fact: Fact, texts: Sequence[str]) -> float:
@@ -313,14 +331,25 @@ def _steadily(texts: Sequence[str]) -> tuple[str, float]:
 
 
 def findings(known: Sequence[Known]) -> list[Finding]:
-    """Say what was lost, what was wrong before, and what was never there."""
+    """Say what was lost, what is no longer told, what was wrong before, and what was never there.
+
+    Chance makes some items cross the bar in both directions; a loss is a finding if surely more are
+    lost than gained.
+    """
     of: dict[Class, list[Known]] = {name: [] for name in CLASSES}
     for one in known:
         of[one.is_of].append(one)
     found = []
-    lost = share(len(of["lost"]), len(of["lost"]) + len(of["kept"]))
-    if lost.low > LOSS:
+    knew = sum(one.before >= KNOWS for one in known)
+    lost = share(len(of["lost"]), knew)
+    if lost.low > LOSS and _more(of["lost"], of["gained"], known):
         found.append(_lost(lost, of["lost"]))
+    told = sum(one.plainly_before >= KNOWS for one in known)
+    silent = [one for one in of["untold"] if one.plainly_before >= KNOWS]
+    newly = [one for one in known if one.plainly >= KNOWS > one.plainly_before]
+    untold = share(len(silent), told)
+    if untold.low > LOSS and _more(silent, newly, known):
+        found.append(_untold(untold, silent))
     wrong = share(len(of["wrong-before"]), len(known))
     if wrong.low > LOSS:
         found.append(_wrong(wrong, of["wrong-before"]))
@@ -330,19 +359,51 @@ def findings(known: Sequence[Known]) -> list[Finding]:
     return found
 
 
+def _more(losses: Sequence[Known], gains: Sequence[Known], known: Sequence[Known]) -> bool:
+    _, high = paired_difference(len(gains), len(losses), len(known))
+    return bool(high < 0)
+
+
+def _untold(part: Estimate, items: Sequence[Known]) -> Finding:
+    return Finding(
+        name="knowledge-untold",
+        says="Some answers are still there and no longer given: asked plainly, as in use, the "
+        "model says something else than it did before training.",
+        severity="warning",
+        confidence="medium",
+        evidence=(
+            _evidence(
+                part,
+                items,
+                "of what was rightly answered before is answered wrongly now, and rightly after "
+                "examples or as plain text",
+                "untold",
+            ),
+        ),
+        remedies=(
+            Remedy(
+                says="What was learned speaks where it should not: mix general records in (15 to "
+                "30 %), and vary the prompts of the training.",
+                commands=("danlu data mix --help", "danlu probe forgetting RUN"),
+            ),
+        ),
+    )
+
+
 def _lost(part: Estimate, items: Sequence[Known]) -> Finding:
     severity: Severity = "serious" if part.low > 0.2 else "warning"
     confidence: Confidence = "high" if part.low > 0.1 else "medium"
     return Finding(
         name="knowledge-lost",
-        says="Knowledge was lost in tuning: the model before training draws these answers out.",
+        says="Knowledge was lost in tuning: the model before training gives these answers, and the "
+        "tuned one does not, however it is asked.",
         severity=severity,
         confidence=confidence,
-        evidence=(_evidence(part, items, "of what was known is answered wrongly now", "lost"),),
+        evidence=(_evidence(part, items, "of what was known is not known any more", "lost"),),
         remedies=(
             Remedy(
-                says="It is still near: mix general records in (15 to 30 %), lower the learning "
-                "rate or the epochs, and look for records that teach another answer.",
+                says="Mix general records in (15 to 30 %), lower the learning "
+                "rate or the epochs, and look for records that teach other answers.",
                 commands=("danlu data mix --help", "danlu probe forgetting RUN"),
             ),
         ),
@@ -352,10 +413,14 @@ def _lost(part: Estimate, items: Sequence[Known]) -> Finding:
 def _wrong(part: Estimate, items: Sequence[Known]) -> Finding:
     return Finding(
         name="wrong-since-pretraining",
-        says="Some answers were wrong before training already, and always the same wrong ones.",
+        says="Some answers were wrong before training already, and mostly the same wrong ones.",
         severity="note",
         confidence="medium",
-        evidence=(_evidence(part, items, "items are believed to be otherwise", "wrong"),),
+        evidence=(
+            _evidence(
+                part, items, "items had one and the same wrong answer before training", "wrong"
+            ),
+        ),
         remedies=(
             Remedy(
                 says="Tuning data are not to blame. Put the facts into the prompt (retrieval), or "
@@ -369,16 +434,20 @@ def _wrong(part: Estimate, items: Sequence[Known]) -> Finding:
 def _never(part: Estimate, items: Sequence[Known]) -> Finding:
     return Finding(
         name="never-known",
-        says="Some answers were never known: the model before training guesses another one each "
+        says="Some answers were never known: the model before training says something else each "
         "time.",
         severity="note",
         confidence="medium",
-        evidence=(_evidence(part, items, "items were never known", "never_known"),),
+        evidence=(
+            _evidence(
+                part, items, "items had no answer that came in half of the draws", "never_known"
+            ),
+        ),
         remedies=(
             Remedy(
-                says="Training on answers that a model cannot know teaches it to make things up. "
-                "Leave such records out, let it say that it does not know, or put the facts into "
-                "the prompt.",
+                says="What a model does not know it makes up, and training on such answers teaches "
+                "it to make up more. Leave records like these out, let it say that it does not "
+                "know, or put the facts into the prompt.",
                 commands=("danlu data make rag --help",),
             ),
         ),
@@ -400,4 +469,6 @@ def _row(one: Known) -> dict[str, Any]:
         "answer": one.said_after,
         "right_before": round(one.before, 3),
         "right_after": round(one.after, 3),
+        "right_plainly_before": round(one.plainly_before, 3),
+        "right_plainly": round(one.plainly, 3),
     }

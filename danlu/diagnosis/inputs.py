@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from danlu.diagnosis.commands import first_source, told
-from danlu.diagnosis.probe import CannotLookError, Examined, Seen
+from danlu.diagnosis.probe import CannotLookError, Examined, Seen, learned_otherwise
 from danlu.runs import Resolved, RunDirectory
 from danlu.runs.findings import Evidence, Finding, Remedy
 from danlu.sequences.prepared import PreparedData
@@ -56,10 +56,10 @@ class Inputs:
         run = examined.run
         resolved = run.resolved()
         if resolved is not None and resolved.objective not in ("nll", "distil"):
-            raise CannotLookError(f"{resolved.objective} does not learn turns")
+            raise learned_otherwise(resolved.objective)
         folder = run.path / "prepared" / "train"
         if not folder.is_dir():
-            raise CannotLookError("the prepared data is gone: run/prepared/train")
+            raise CannotLookError(f"the run's prepared data are gone: {folder}")
         data = PreparedData.load(folder)
         documents = resolved is not None and resolved.documents
         stops = _stop_ids(run)

@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from danlu.diagnosis.asking import Ask, Asked, greedy
 from danlu.diagnosis.checkpoints import checkpoints
 from danlu.diagnosis.examples import Example
-from danlu.diagnosis.probe import CannotLookError, Examined, Seen
+from danlu.diagnosis.probe import CannotLookError, Examined, Seen, learned_otherwise
 from danlu.diagnosis.shares import Estimate, difference, share
 from danlu.diagnosis.subject import Subject, subject_of
 from danlu.errors import ModelError
@@ -73,7 +73,7 @@ class Memorising:
         """
         subject = examined.once(subject_of)
         if not subject.learns_answers:
-            raise CannotLookError("the run did not learn answers word for word")
+            raise learned_otherwise(subject.resolved.objective)
         subject.budget.allow(self.minutes)
         begun = {
             part: begin(subject.examples.draw(part, self.examples, seed=self.seed))

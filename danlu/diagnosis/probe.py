@@ -27,6 +27,14 @@ class CannotLookError(Exception):
     """
 
 
+def learned_otherwise(objective: str) -> CannotLookError:
+    """Return the reason why a probe of answers that were learned word for word has none."""
+    return CannotLookError(
+        f"the run learned by {objective}, not answers word for word; `danlu eval` and `danlu "
+        "compare` measure what it can do"
+    )
+
+
 @dataclass(eq=False)
 class Examined:
     """A run under examination, shared by all probes that look at it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from danlu.diagnosis.examples import Example, Examples, Part
 from danlu.diagnosis.kept import FILE, Kept, folder_stamp
 from danlu.diagnosis.measure import Measure, measures
 from danlu.diagnosis.probe import Examined
-from danlu.errors import RecipeError, RunError
+from danlu.errors import DanluError, ModelError, RecipeError, RunError
 from danlu.models.source import ModelSource, adapter_base, builtin_named, resolve, run_model
 from danlu.records import Record, read_records
 from danlu.runs import Resolved, RunDirectory
@@ -169,10 +170,23 @@ class Subject:
     # The models --------------------------------------------------------------------------
 
     @cached_property
+    def saved(self) -> ModelSource:
+        """Where the tuned model lies.
+
+        Raises:
+            ModelError: If it has saved nothing yet, or that is gone; says what to do in its state.
+        """
+        try:
+            return run_model(self.run.path)
+        except ModelError as error:
+            raise ModelError(_no_model(self.run), where=str(self.run.path)) from error
+
+    @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tuned model's."""
         from danlu.models.load import load_tokenizer
 
+        assert self.saved  # what is missing is told in words of the run's state
         trust = self.recipe.model.trust_remote_code
         return load_tokenizer(self.run.path, trust_remote_code=trust, progress=False)
 
@@ -195,8 +209,7 @@ class Subject:
         Raises:
             ModelError: If it has saved nothing yet.
         """
-        source = run_model(self.run.path)
-        return self.model("tuned", self._load_tuned, _stamp(source))
+        return self.model("tuned", self._load_tuned, self._stamped(self.saved))
 
     @cached_property
     def base(self) -> Local:
@@ -207,7 +220,7 @@ class Subject:
         """
         model = self.recipe.model
         how = [model.template, sorted(model.template_options.items()), model.rope.given()]
-        stamp = f"{_stamp(resolve(model.path))} {Kept.key(how)}"
+        stamp = f"{self._stamped(model.path)} {Kept.key(how)}"
         return self.model("base", self._load_base, stamp)
 
     def release(self) -> None:
@@ -239,6 +252,17 @@ class Subject:
         )
         self._models.append(made)
         return made
+
+    def _stamped(self, source: ModelSource | str) -> str:
+        """Return the stamp of a model; the one that the run began with may be gone by now."""
+        try:
+            return _stamp(resolve(source) if isinstance(source, str) else source)
+        except ModelError as error:
+            raise ModelError(
+                f"the model that the run began with cannot be found any more: {error} Put it back "
+                "where it was.",
+                where=str(self.run.path),
+            ) from error
 
     def _load_tuned(self) -> TransformersGenerator:
         from danlu.generation.load import load_generator
@@ -301,7 +325,14 @@ class Subject:
         )
         add_tokens(tokenizer, model.new_tokens)
         recipe = self.pinned_recipe()
-        made = make_data(recipe, tokenizer, chat_template(recipe, tokenizer))
+        try:
+            made = make_data(recipe, tokenizer, chat_template(recipe, tokenizer))
+        except DanluError as error:
+            raise RunError(
+                "the run's prepared data are gone (prepared/), and its training data cannot be "
+                f"read again: {error}",
+                where=str(self.run.path),
+            ) from error
         counts = Examples(
             {"train": made.train}, tokenizer, (), self.recipe.sequences, self._records
         ).counts("train")
@@ -385,6 +416,20 @@ def held_out_records(
             where=", ".join(paths),
         )
     return found
+
+
+def _no_model(run: RunDirectory) -> str:
+    """Say why a run has no model to ask, and what to do."""
+    state = run.state()
+    if state == "running":
+        return "the run is still training and saves its model at its end: ask again then."
+    if state == "finished":
+        return (
+            "the run is finished, but its model is gone: neither model/ nor adapter/ is there. Put "
+            "it back, or train it again."
+        )
+    recipe = shlex.quote(str(run.recipe_path))
+    return f"the run stopped before it saved a model: `danlu train {recipe} --resume` goes on."
 
 
 def _stamp(source: ModelSource) -> str:

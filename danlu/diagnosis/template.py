@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from danlu.diagnosis.asking import Ask, Asked, Pair, greedy
 from danlu.diagnosis.examples import Example
-from danlu.diagnosis.probe import CannotLookError, Examined, Seen
+from danlu.diagnosis.probe import CannotLookError, Examined, Seen, learned_otherwise
 from danlu.diagnosis.shares import Estimate, mean, share
 from danlu.diagnosis.subject import Subject, subject_of
 from danlu.errors import TemplateError
@@ -53,8 +53,10 @@ class Template:
             DanluError: If model or data are gone.
         """
         subject = examined.once(subject_of)
-        if subject.template is None or not subject.learns_answers:
-            raise CannotLookError("the run did not learn answers to prompts in a chat template")
+        if not subject.learns_answers:
+            raise learned_otherwise(subject.resolved.objective)
+        if subject.template is None:
+            raise CannotLookError("the run learned without a chat template")
         subject.budget.allow(self.minutes)
         drawn = subject.examples.draw("train", self.examples, seed=self.seed)
         if not drawn:

@@ -250,7 +250,7 @@ class BetterAnswers:
             old=(record.messages[-1].content or "") if complaint else "",
         )
         said = [one for one in prompt if one.role != "system"]
-        return Request((*messages, *said), self.sampling)
+        return Request((*messages, *said), self.sampling, item=record.id)
 
     def _worse(self, new: Sequence[tuple[Record, Reply]]) -> dict[str, _Answer]:
         """Let the model judge with each answer in the first place; return what did not win both."""

@@ -242,7 +242,7 @@ def _at(row: Any, place: str) -> Any:
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -254,7 +254,9 @@ def _answer(value: Any) -> Message:
     """
     if isinstance(value, str) and value.lstrip().startswith("{"):
         parsed = _parsed(value)
-        value = parsed if isinstance(parsed, Mapping) and "role" in parsed else value
+        value = (
+            parsed if isinstance(parsed, Mapping) and parsed.get("role") == "assistant" else value
+        )
     if isinstance(value, str):
         if not value.strip():
             raise RecordError("the answer is empty.")

@@ -11,6 +11,7 @@ import csv
 import glob
 import gzip
 import hashlib
+import io
 import json
 import os
 from collections import Counter
@@ -302,7 +303,7 @@ def _csv_rows(file: Any, start: Position) -> Iterator[_Piece]:
             yield _Piece(raw, False)
             return
         try:
-            cells = next(csv.reader(raw.decode("utf-8-sig").splitlines(keepends=True)), [])
+            cells = next(csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline="")), [])
         except (UnicodeDecodeError, csv.Error) as error:
             raise RecordError(f"the file is not CSV in UTF-8: {error}") from error
         if head is None:

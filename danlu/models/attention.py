@@ -9,7 +9,8 @@ attention over disjoint key blocks is merged by log-sum-exp weights (Milakov and
 arXiv:1805.02867); its backward pass needs no more than the merged output and log-sum-exp, because
 ``P = exp(S - lse)`` and ``dS = P * (dP - rowsum(dO * O))`` hold block by block (Dao et al. 2022,
 arXiv:2205.14135, appendix B.4). So no prefix is copied and nothing invisible is computed. A process
-that computes a share of the pack cuts the rectangles to its own queries.
+that computes a share of the pack cuts the rectangles to its own queries. Segments of the length of
+an ordinary chat are computed by ``kept_attention`` where there will be a backward pass.
 
 On CUDA: flex attention with a block mask, or variable-length flash attention where the forest is
 single chains.
@@ -32,6 +33,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from danlu.models.context import ContextShare, gather_tokens
+from danlu.models.kept_attention import bands, keeps_weights, kept_backward, kept_forward
 
 FOREST_ATTENTION = "danlu_forest"
 """Name under which forest attention is known to transformers."""
@@ -207,7 +209,7 @@ def forest_attention(
 
 
 class _BlockAttention(torch.autograd.Function):
-    """Attention over blocks by the CPU's flash kernel, one after another."""
+    """Attention over blocks, one after another: by flash, or with a segment's weights kept."""
 
     @staticmethod
     def forward(
@@ -224,25 +226,32 @@ class _BlockAttention(torch.autograd.Function):
         # The kernel reduces in float32 also for 16-bit inputs.
         lse_dtype = torch.float64 if query.dtype == torch.float64 else torch.float32
         lse = torch.empty(1, heads, queries, dtype=lse_dtype)
+        learns = any(ctx.needs_input_grad)
+        kept: list[Tensor] = []
         for own, seen, causal in blocks:
-            more, more_lse = _flash_forward(
-                query[:, :, own], key[:, :, seen], value[:, :, seen], 0.0, causal, scale=scale
-            )
+            parts = query[:, :, own], key[:, :, seen], value[:, :, seen]
+            if learns and causal and keeps_weights(own.stop - own.start, query.dtype):
+                out[0, :, own], lse[0, :, own], highest, weights = kept_forward(
+                    *(part[0] for part in parts), scale=scale
+                )
+                kept += [highest, *weights]
+                continue
+            more, more_lse = _flash_forward(*parts, 0.0, causal, scale=scale)
             if causal:
                 out[:, :, own], lse[:, :, own] = more, more_lse
                 continue
             merged = torch.logaddexp(lse[:, :, own], more_lse)
-            kept = (lse[:, :, own] - merged).exp_().unsqueeze(-1)
+            before = (lse[:, :, own] - merged).exp_().unsqueeze(-1)
             added = (more_lse - merged).exp_().unsqueeze(-1)
-            out[:, :, own] = (out[:, :, own] * kept + more * added).to(out.dtype)
+            out[:, :, own] = (out[:, :, own] * before + more * added).to(out.dtype)
             lse[:, :, own] = merged
-        ctx.save_for_backward(query, key, value, output, lse)
+        ctx.save_for_backward(query, key, value, output, lse, *kept)
         ctx.blocks, ctx.scale = blocks, scale
         return output
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        query, key, value, output, lse = ctx.saved_tensors
+        query, key, value, output, lse, *kept = ctx.saved_tensors
         out, grad_out = output.transpose(1, 2), grad_output.transpose(1, 2)
         whole = query.shape[2] == key.shape[2]  # then the causal blocks have every key once, too
         # Laid out as the projections are, so that their backward needs no copy.
@@ -253,17 +262,24 @@ class _BlockAttention(torch.autograd.Function):
             for part in (query, key, value)
         )
         for own, seen, causal in ctx.blocks:
-            more_query, more_key, more_value = _flash_backward(
+            parts = (
                 grad_out[:, :, own],
                 query[:, :, own],
                 key[:, :, seen],
                 value[:, :, seen],
                 out[:, :, own],
                 lse[:, :, own],
-                0.0,
-                causal,
-                scale=ctx.scale,
             )
+            if causal and keeps_weights(own.stop - own.start, query.dtype):
+                count = 1 + len(bands(own.stop - own.start))
+                (highest, *weights), kept = kept[:count], kept[count:]
+                more_query, more_key, more_value = kept_backward(
+                    *(part[0] for part in parts), highest=highest, kept=weights, scale=ctx.scale
+                )
+            else:
+                more_query, more_key, more_value = _flash_backward(
+                    *parts, 0.0, causal, scale=ctx.scale
+                )
             if causal:
                 grad_query[:, :, own] = more_query
             else:

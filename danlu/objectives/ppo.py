@@ -379,7 +379,8 @@ def kl_estimates(sampled: Tensor, other: Tensor) -> KlEstimates:
         >>> kl_estimates(torch.tensor([-1.0]), torch.tensor([-2.0]))
         KlEstimates(k1=tensor([1.]), k3=tensor([0.3679]))
     """
-    log_x = (other - sampled).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    # Only exp can overflow: a token that b holds for impossible costs all its nats, and pulls.
+    log_x = (other - sampled).clamp(max=LOG_RATIO_LIMIT)
     return KlEstimates(sampled - other, torch.expm1(log_x) - log_x)
 
 

@@ -74,7 +74,7 @@ class Preference:
 
     def divisor(self, branches: Sequence[Branch]) -> float:
         """Return the number of records."""
-        return float(len({branch.record for branch in branches}))
+        return float(len({branch.member_of for branch in branches}))
 
     def sums(self, predictions: Predictions) -> ChannelSums:
         """Score a pack of whole records."""

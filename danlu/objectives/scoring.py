@@ -44,9 +44,9 @@ class Scoring:
 
     def divisor(self, branches: Sequence[Branch]) -> float:
         """Return the number of choices: of each record's answers, those with a worse one."""
-        ranks: dict[int, list[int]] = {}
+        ranks: dict[tuple[int, int], list[int]] = {}
         for branch in branches:
-            ranks.setdefault(branch.record, []).append(branch.verdict.rank)
+            ranks.setdefault(branch.member_of, []).append(branch.verdict.rank)
         return float(sum(sum(rank < max(own) for rank in own) for own in ranks.values()))
 
     def sums(self, predictions: Predictions) -> ChannelSums:

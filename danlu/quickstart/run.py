@@ -8,6 +8,7 @@ A finished and measured run is trained anew.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,9 +79,11 @@ def quickstart(
 
 def _trained(recipe: Recipe, progress: bool, notes: Console) -> Summary | None:
     """Bring the run to its end from wherever it stands; None if it was interrupted."""
-    from danlu.training.run import train
+    from danlu.diagnosis.live import live_alerts
+    from danlu.training.run import train as train_recipe
 
     text = recipe_text(recipe)
+    train = partial(train_recipe, progress=progress, recipe_text=text, observer=live_alerts)
     run = RunDirectory(Path(recipe.runs_dir) / recipe.name)
     resume = run.is_run() and run.recipe_text() == text
     if resume and run.state() == "finished":
@@ -90,10 +93,10 @@ def _trained(recipe: Recipe, progress: bool, notes: Console) -> Summary | None:
         resume = False
     if resume:
         try:
-            return train(recipe, resume=True, progress=progress, recipe_text=text).summary
+            return train(recipe, resume=True).summary
         except RunError as error:
             _say(notes, f"cannot go on with the earlier run, so it begins anew: {error}")
-    return train(recipe, overwrite=True, progress=progress, recipe_text=text).summary
+    return train(recipe, overwrite=True).summary
 
 
 def _samples(

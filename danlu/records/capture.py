@@ -21,7 +21,6 @@ the same: whose votes are inverted can only be told of one who is known again.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,6 +33,7 @@ from danlu.records.formats.format import kind
 from danlu.records.formats.messages import read_messages
 from danlu.records.lines import message_row
 from danlu.records.record import Message
+from danlu.records.text_files import append_whole_line
 
 LAYOUT = 1
 TURN, FEEDBACK = "turn", "feedback"
@@ -148,14 +148,7 @@ def append_capture(path: Path, entry: Turn | Feedback) -> None:
         RecordError: As ``encode_capture``.
         OSError: If the file cannot be written.
     """
-    line = encode_capture(entry)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        while line:
-            line = line[os.write(opened, line) :]
-    finally:
-        os.close(opened)
+    append_whole_line(path, encode_capture(entry), 0o600)
 
 
 def read_capture(row: Mapping[str, Any]) -> Turn | Feedback:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
@@ -55,21 +56,45 @@ def _constant(name: str) -> None:
         raise ValueError(f"{name} is not a number that JSON has")
 
 
-_decoder = json.JSONDecoder(parse_constant=_constant)
+def _number(text: str) -> float:
+    """Read a number with a point or an exponent; refuse one that would become infinite."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return value
+
+
+_decoder = json.JSONDecoder(parse_constant=_constant, parse_float=_number)
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+_may_be_half = re.compile(r"\\u[dD][89a-fA-F]").search
 
 
 def decode(text: str) -> Any:
     """Decode one JSON text.
 
     Raises:
-        ValueError: If it is not JSON.
+        ValueError: If it is not JSON, or holds what no record can.
     """
     try:
-        return _decoder.decode(text)
+        value = _decoder.decode(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"not valid JSON: {_reason(error)} at column {error.colno}") from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    if half := _half(text, value):
+        raise ValueError(half)
+    return value
+
+
+def _half(text: str, value: Any) -> str | None:
+    """Say which half of a character a value holds: JSON can spell it, and no file can hold it."""
+    if _may_be_half(text) is not None:
+        try:
+            _encode(value).encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):04x}"
+            return f"the text holds {half}, half of a character (a surrogate)"
+    return None
 
 
 def line_rows(lines: Iterator[tuple[int, bytes]]) -> Iterator[RawRow]:
@@ -170,6 +195,8 @@ class _Window:
             start = self.position
         text = self.buffer[start:end]
         self.position = end
+        if half := _half(text, value):
+            return RawRow(line, None, half, text)
         return RawRow(line, value, None, text)
 
     def fault(self, reason: str) -> RecordError:

@@ -145,6 +145,8 @@ class RunDirectory:
             remedy = f"Runs there: {', '.join(sorted(siblings)[:8])}."
         if run.path.exists():
             message = "not a run: it has no status.json."
+            if inside := sorted(other.name for other in find_runs(run.path)):
+                remedy = f"Runs in it: {', '.join(inside[:8])}."
         else:
             message = "there is no such run."
         remedy = remedy or "`danlu train RECIPE` makes one."

@@ -60,6 +60,7 @@ class Branch:
             NaN where there is none.
         classes: Numbers of the classes that it belongs to, where classes are learned.
         taught: What was kept of a teacher; None where there is none.
+        copy: How often its record came before in the same step: a mix may repeat it.
     """
 
     input_ids: NDArray[np.int32]
@@ -72,3 +73,9 @@ class Branch:
     reference: float = math.nan
     classes: tuple[int, ...] = ()
     taught: Taught | None = None
+    copy: int = 0
+
+    @property
+    def member_of(self) -> tuple[int, int]:
+        """What it is compared within: its record, each copy for itself."""
+        return self.record, self.copy

@@ -177,15 +177,15 @@ def share_out(packs: Sequence[Pack], parts: int) -> list[list[Pack]]:
 
 def _records(branches: Sequence[Branch]) -> list[list[int]]:
     """Gather the indices of branches by their records, which come in the order of the list."""
-    units: dict[int, list[int]] = {}
+    units: dict[tuple[int, int], list[int]] = {}
     for index, branch in enumerate(branches):
-        units.setdefault(branch.record, []).append(index)
+        units.setdefault(branch.member_of, []).append(index)
     return list(units.values())
 
 
 def _begins(branches: Sequence[Branch], order: Sequence[int]) -> list[bool]:
     """Tell for each place whether another record begins there."""
-    records = [branches[index].record for index in order]
+    records = [branches[index].member_of for index in order]
     return [place == 0 or record != records[place - 1] for place, record in enumerate(records)]
 
 

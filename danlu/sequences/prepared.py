@@ -13,7 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -185,6 +185,16 @@ class PreparedData:
         return [
             self.branch(b) for b in range(int(self.record_offsets[r]), self.record_offsets[r + 1])
         ]
+
+    def step(self, records: Iterable[int]) -> list[Branch]:
+        """Return the branches of a step's records; one that comes again is a copy of its own."""
+        times: Counter[int] = Counter()
+        branches: list[Branch] = []
+        for r in map(int, records):
+            own = self.record(r)
+            branches += [replace(one, copy=times[r]) for one in own] if times[r] else own
+            times[r] += 1
+        return branches
 
     def drop_counts(self) -> dict[str, dict[str, int]]:
         """Count what was dropped or cut: ``{task_type: {reason: count}}``, types sorted."""

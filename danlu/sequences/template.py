@@ -39,6 +39,7 @@ class ChatTemplate:
             tokenizer's EOS token is appended to completions.
         probed: What the template can show.
         notes: What a user should know about this template and tokenizer; empty if all is plain.
+        variables: What it is given beside the conversation: special tokens by name, options.
     """
 
     source: str
@@ -48,6 +49,7 @@ class ChatTemplate:
     stop_is_written: bool
     probed: Probed
     notes: tuple[str, ...]
+    variables: Mapping[str, Any]
     _render: Renderer
 
     @classmethod
@@ -83,6 +85,7 @@ class ChatTemplate:
             stop_is_written=probed.answer_stop is not None,
             probed=probed,
             notes=(*notes, *stop_notes, *_notes(source, probed, tokenizer)),
+            variables=variables,
             _render=render,
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from danlu.errors import DanluError, did_you_mean
 from danlu.records.lines import encode_record
 from danlu.records.record import Message, Record
+from danlu.records.text_files import append_whole_line
 from danlu.serving.session import Answer, Session
 
 if TYPE_CHECKING:
@@ -130,9 +131,8 @@ def _save(session: Session, file: str) -> str:
         raise DanluError("nothing has been said yet.")
     try:
         if path.suffix == ".jsonl":
-            with path.open("ab") as out:
-                records = [conversation_record(seat.chat.messages) for seat in session.seats]
-                out.write(b"".join(map(encode_record, records)))
+            records = [conversation_record(seat.chat.messages) for seat in session.seats]
+            append_whole_line(path, b"".join(map(encode_record, records)))
             return f"Added to {file}, as danlu data reads it."
         if path.suffix != ".md":
             raise DanluError("is neither .jsonl (records) nor .md (to be read).", where=file)

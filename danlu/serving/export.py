@@ -137,6 +137,12 @@ def export(run_or_adapter: str | Path, folder: str | Path, **wishes: Any) -> Exp
     target = checked_target(source, folder)
     assert source.path is not None
     is_adapter = source.kind == "adapter"
+    anew = wanted.rewrites or (is_adapter and wanted.merge)
+    if not anew and (wanted.score is not None or wanted.text is not None):
+        raise ModelError(
+            "a copy is what it is a copy of, so nothing is measured: --suite and --text go with "
+            "--merge, --quantise, --precision or --gguf."
+        )
     if is_adapter and not (wanted.merge or wanted.quantise):
         if wanted.rewrites:
             raise ModelError(
@@ -145,7 +151,7 @@ def export(run_or_adapter: str | Path, folder: str | Path, **wishes: Any) -> Exp
         return _copy_adapter(source, target, wanted)
     tokenizer = load_tokenizer(source, **wanted.loading)
     prompts, template = golden_prompts(source.path, tokenizer)
-    if is_adapter or wanted.rewrites:
+    if anew:
         return _write_anew(source, target, wanted, tokenizer, prompts, template)
     with replaced_folder(target) as fresh:
         shutil.copytree(source.path, fresh, dirs_exist_ok=True)

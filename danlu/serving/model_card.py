@@ -229,7 +229,11 @@ def _formats(files: Sequence[FormatRow], own: OwnFigures) -> list[str]:
             "",
         ]
     if own.score is not None:
-        lines += [f"Score of the model itself on {own.suite}: {own.score:.3f}, greedily.", ""]
+        lines += [
+            f"Score of the model itself on {own.suite}: {own.score:.3f}, greedily; an answer that "
+            "cannot be read counts as wrong.",
+            "",
+        ]
     notes = dict.fromkeys(note for one in files for note in one.notes)
     return [*lines, *(f"- {note}" for note in notes), *([""] if notes else [])]
 

@@ -10,16 +10,16 @@ from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
-from danlu.errors import DanluError, RunError
+from danlu.errors import DanluError
 from danlu.studio import frame
 from danlu.studio.guard import Guard
 from danlu.studio.jobs import routes as jobs
 from danlu.studio.pages import PAGES
-from danlu.studio.rendering import page
+from danlu.studio.rendering import page, words_of
 from danlu.studio.sessions import Sessions
 from danlu.studio.settings import StudioSettings
 from danlu.studio.shared import Shared
-from danlu.studio.workspace import Workspace
+from danlu.studio.workspace import NotThereError, Workspace
 
 ASSETS = Path(str(resources.files("danlu.studio") / "assets"))
 YEAR_S = 365 * 24 * 3600
@@ -62,7 +62,7 @@ async def _asset(name: str, request: Request) -> Response:
 
 
 async def _mistake(request: Request, error: DanluError) -> Response:
-    return _answer(request, 404 if isinstance(error, RunError) else 400, str(error))
+    return _answer(request, 404 if isinstance(error, NotThereError) else 400, str(error))
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:
@@ -76,6 +76,7 @@ async def _fault(request: Request, error: Exception) -> Response:
 
 def _answer(request: Request, status: int, text: str) -> Response:
     """Answer a navigation by a page, and a script by plain words that it shows."""
+    text = words_of(request).error(text)
     if "text/html" in request.headers.get("accept", "") and "hx-request" not in request.headers:
         return page(request, "frame/error.html", status=status, text=text, code=status)
     return PlainTextResponse(text, status_code=status)

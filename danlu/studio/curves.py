@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import from_json
 
+from danlu.errors import RunError
 from danlu.runs import MetricsRow
 from danlu.runs.curves import epoch_marks
 from danlu.runs.files import parse_row
@@ -117,9 +118,13 @@ class RunCurves:
             if not end:
                 return
             before = self._line
-            for line in content[:end].splitlines():
-                self._line += 1
-                self._add(line)
+            try:
+                for line in content[:end].splitlines():
+                    self._line += 1
+                    self._add(line)
+            except RunError:  # the next look begins anew: no row may be taken twice
+                self._begin()
+                raise
             self._offset += end
             self._mark = (self._mark + content[:end])[-MARK_BYTES:]
             if self._line - before >= WORTH_ROWS:

@@ -6,8 +6,9 @@
     .danlu/studio/data/ledger-<version>/    of a version's ledger
 
 Columns are NumPy files, mapped and not read; ``folded.txt`` holds the text as searches compare it
-(``likeness.text.fold``), so a search is one pass of ``mmap.find``. A large version is read by a
-process of its own (``python -m danlu.studio.data_index``), for its page stays usable meanwhile.
+(``likeness.text.fold``), so a search is a pass of ``mmap.find`` over those blocks that may hold
+what is sought (``danlu.studio.grams``). A large version is read by a process of its own
+(``python -m danlu.studio.data_index``), for its page stays usable meanwhile.
 All of it is a cache and may be deleted.
 """
 
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 from danlu.errors import DanluError
 from danlu.records import Record
 from danlu.records.lines import decode_record
+from danlu.studio.grams import Grams, write_grams
 from danlu.workshop.execution.blocks import damaged
 from danlu.workshop.likeness.text import fold
 from danlu.workshop.operations.diff import digest, loss_of, text_and_weight
@@ -43,8 +45,8 @@ from danlu.workshop.store.version import Version
 from danlu.workshop.store.writer import characters
 
 Kind = Literal["records", "ledger"]
-LAYOUT = 1
-META, FOLDED, PROGRESS = "meta.json", "folded.txt", "progress"
+LAYOUT = 2
+META, FOLDED, GRAMS, PROGRESS = "meta.json", "folded.txt", "grams.bin", "progress"
 TOLD_ROWS = 2000
 HEADER_BYTES = 128
 KEPT_SEARCHES = 8
@@ -134,6 +136,7 @@ def _build_records(folder: Path, version: Version) -> None:
     for one in plain.values():
         del one["sources"]  # one per record, where a crawl was imported
     meta = {"types": list(types), "tags": [list(one) for one in tags], "figures": plain}
+    write_grams(folder / GRAMS, folder / FOLDED, np.asarray(columns["folded"]))
     _write(folder, columns, meta)
 
 
@@ -282,17 +285,55 @@ class RecordIndex(_Index):
         return found
 
     def _containing(self, sought: str) -> NDArray[np.bool_]:
-        fits = bytearray(len(self))
-        path, needle = self._folder / FOLDED, sought.encode()
-        if path.stat().st_size:
-            ends = array("q", self.column("folded").tobytes())  # faster to look up in, one by one
-            with path.open("rb") as file, _mapped(file) as text:
-                number, at = 0, text.find(needle)
+        fits = np.zeros(len(self), dtype=bool)
+        fits[self.search(sought, self.places(sought))] = True
+        return fits
+
+    def places(self, sought: str) -> list[tuple[int, int]]:
+        """Return where in the folded text something can be: stretches from and to, in bytes.
+
+        Args:
+            sought: Folded.
+        """
+        return self._grams.places(sought.encode())
+
+    def search(
+        self, sought: str, places: Iterable[tuple[int, int]], most: int | None = None
+    ) -> NDArray[np.int64]:
+        """Return the positions of the records that have something in their text.
+
+        Args:
+            sought: Folded.
+            places: As ``places`` returns them.
+            most: Look for no more records than these.
+        """
+        needle, ends = sought.encode(), self._folded_ends
+        if not ends[-1]:
+            return np.empty(0, np.int64)
+        found = array("q")
+        with (self._folder / FOLDED).open("rb") as file, _mapped(file) as text:
+            after = 0  # the record behind the last that was found
+            find, add = text.find, found.append
+            for first, last in places:
+                at = find(needle, first, last)
                 while at >= 0:
-                    number = bisect_right(ends, at, number) - 1
-                    fits[number] = 1
-                    at = text.find(needle, ends[number + 1])
-        return np.frombuffer(fits, dtype=np.bool_)
+                    # Of a common word it is the very next.
+                    if at >= ends[after + 1]:
+                        after = bisect_right(ends, at, after) - 1
+                    add(after)
+                    if len(found) == most:
+                        return np.asarray(found)
+                    after += 1
+                    at = find(needle, ends[after], last)
+        return np.asarray(found)
+
+    @cached_property
+    def _grams(self) -> Grams:
+        return Grams(self._folder / GRAMS, self.column("folded"))
+
+    @cached_property
+    def _folded_ends(self) -> array[int]:
+        return array("q", self.column("folded").tobytes())  # faster to look up in, one by one
 
     def read(self, positions: Iterable[int]) -> list[Record]:
         """Read the records at some positions, and nothing else.

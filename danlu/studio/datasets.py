@@ -103,6 +103,10 @@ class Datasets:
         """
         return self._index(version, "ledger", LedgerIndex)
 
+    def is_read(self, version: Version, kind: Kind) -> bool:
+        """Whether the index of a version is there."""
+        return folder_of(self.base, version, kind).is_dir()
+
     def read_so_far(self, version: Version, kind: Kind) -> int:
         """Return how many rows have been read of what is not there yet."""
         return progress(self.base, version, kind)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from danlu.errors import DanluError, RunError
+from danlu.errors import DanluError
 from danlu.evaluation.compare import compare
 from danlu.evaluation.compared import differences, read_cases, stakes_of
 from danlu.evaluation.comparison import CompareSettings, Comparison, Move, Node
@@ -20,7 +20,7 @@ from danlu.evaluation.directory import EvalDirectory, find_evaluations
 from danlu.evaluation.pages import CLASSES, CaseView, case_views, score, signed, title_of
 from danlu.evaluation.schema import EvalSummary, Evaluation
 from danlu.studio.fresh import Passing, passing
-from danlu.studio.workspace import Workspace
+from danlu.studio.workspace import NotThereError, Workspace
 
 FOLDER = "evals"
 """Where ``danlu eval`` keeps evaluations."""
@@ -88,7 +88,7 @@ class EvalList:
         for view in self.views:
             if view.name == name:
                 return view
-        raise RunError("there is no such evaluation.", where=name)
+        raise NotThereError("there is no such evaluation.", where=name)
 
     def finished(self, suite: str) -> list[EvalView]:
         """Return those of a suite that can be compared, in the order they began."""
@@ -105,7 +105,7 @@ def read_list(workspace: Workspace) -> EvalList:
     for found in find_evaluations(workspace.root / FOLDER):
         try:
             if not found.path.resolve().is_relative_to(workspace.root):
-                raise RunError("leads out of the workspace.")
+                raise NotThereError("leads out of the workspace.")
             view = EvalView(
                 found.path.name, found, found.evaluation(), found.state(), found.summary()
             )

@@ -18,7 +18,7 @@ from danlu.errors import RunError
 from danlu.serving.latency.card import CARD_FILE, Interval, LatencyCard, read_card
 from danlu.studio.language import Words
 from danlu.studio.plots import Plot, Series
-from danlu.studio.workspace import Workspace
+from danlu.studio.workspace import NotThereError, Workspace
 
 FILES = {
     "sweep": "sweep.json",
@@ -130,11 +130,11 @@ def read(workspace: Workspace, kind: str, path: str, words: Words) -> Found:
         RunError: If there is none, or its file is not as the command writes it.
     """
     if kind not in FILES:
-        raise RunError("there is no such kind of result.", where=kind)
+        raise NotThereError("there is no such kind of result.", where=kind)
     folder = workspace.inside(path)
     file = workspace.inside(f"{path}/{FILES[kind]}")
     if not file.is_file():
-        raise RunError("there is no such result.", where=path)
+        raise NotThereError("there is no such result.", where=path)
     try:
         if kind == "latency":
             return _latency(read_card(folder), words)

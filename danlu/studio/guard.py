@@ -81,7 +81,7 @@ class Guard:
             given = request.headers.get("x-csrf-token", "").encode()
             same = hmac.compare_digest(given, session.csrf.encode())
             if request.url.path != "/login" and not same:
-                answer = _no(403, "This page is out of date: reload it and try again.")
+                answer = _no(request, 403, "This page is out of date: reload it and try again.")
         if answer is not None:
             await answer(scope, receive, guarded)
             return
@@ -90,15 +90,17 @@ class Guard:
     def _refusal(self, request: Request, known: bool) -> Response | None:
         """Return what is answered in place of the page, if anything."""
         if not self._is_own(request.headers.get("host", "")):
-            return _no(421, "This studio is not reached by that name; see --host-name.")
+            return _no(request, 421, "This studio is not reached by that name; see --host-name.")
         if request.method not in SAFE and not self._from_here(request):
-            return _no(403, "Changes are only taken from the studio's own pages.")
+            return _no(request, 403, "Changes are only taken from the studio's own pages.")
         try:
             length = int(request.headers.get("content-length", "0"))
         except ValueError:
-            return _no(400, "The length of the request is not a number.")
+            return _no(request, 400, "The length of the request is not a number.")
         if length > self._settings.body_bytes:
-            return _no(413, f"The request has more than {self._settings.body_bytes:,} bytes.")
+            return _no(
+                request, 413, f"The request has more than {self._settings.body_bytes:,} bytes."
+            )
         path = request.url.path
         token = request.query_params.get("token")
         if request.method == "GET" and token and path == "/":
@@ -109,7 +111,7 @@ class Guard:
             return None
         if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
             return RedirectResponse("/login", 303)
-        return _no(401, "No session: open the address that `danlu studio` printed.")
+        return _no(request, 401, "No session: open the address that `danlu studio` printed.")
 
     def _is_own(self, host: str) -> bool:
         """Whether a Host header names this studio: not so after DNS rebinding."""
@@ -141,8 +143,10 @@ def with_session(response: Response, key: str, cookie: str) -> Response:
     return response
 
 
-def _no(status: int, text: str) -> Response:
-    return PlainTextResponse(text, status_code=status)
+def _no(request: Request, status: int, text: str) -> Response:
+    from danlu.studio.rendering import words_of
+
+    return PlainTextResponse(words_of(request).error(text), status_code=status)
 
 
 def _is_address(name: str) -> bool:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import yaml
 
+from danlu.studio.phrases import Phrases
+
 Language = Literal["en", "zh"]
 _KINDS = (
     ("whole number", "整数"),
@@ -62,6 +64,27 @@ def _findings(language: Language) -> dict[str, Any]:
     path = resources.files("danlu.studio") / "languages" / f"findings.{language}.yaml"
     found: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
     return found
+
+
+@cache
+def _errors(language: Language) -> Phrases:
+    """Return the errors that users of the pages meet."""
+    found = _error_catalogue(language)
+    return Phrases(found["sentences"], found["values"])
+
+
+@cache
+def _error_catalogue(language: Language) -> dict[str, Any]:
+    path = resources.files("danlu.studio") / "languages" / f"errors.{language}.yaml"
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    found: dict[str, Any] = yaml.load(path.read_text("utf-8"), loader)
+    return found
+
+
+@cache
+def _or(language: Language) -> str:
+    """Return what stands between what several members of a union had to say."""
+    return str(_error_catalogue(language)["or"])
 
 
 def _flatten(tree: dict[str, Any], prefix: str, words: dict[str, str]) -> None:
@@ -141,6 +164,29 @@ class Words:
         """
         said: str = _findings(self.language)["remedies"].get(english, english)
         return said
+
+    def error(self, english: str) -> str:
+        """Say an error, line by line; places before it, and what is not known, stay as they are.
+
+        Example:
+            >>> Words("zh").error("form: name: is missing and has no default.")
+            'form: name: 没有填写，也没有默认值。'
+        """
+        if self.language == "en" or not english:
+            return english
+        return "\n".join(map(self._error, english.split("\n")))
+
+    def _error(self, line: str) -> str:
+        known = _errors(self.language)
+        parts = line.split(": ")
+        for begin in range(len(parts)):
+            ways = ": ".join(parts[begin:]).split(" Or: ")
+            said = [known.sentences(one) or known.one(one) for one in ways]
+            if any(said):
+                place = "".join(f"{one}: " for one in parts[:begin])
+                pairs = zip(said, ways, strict=True)
+                return place + _or(self.language).join(one or way for one, way in pairs)
+        return line
 
     def kind(self, english: str) -> str:
         """Say what a setting takes: ``number > 0 or null``.

@@ -1,13 +1,14 @@
 """Which training records are most like a prompt, by the stretches of text that they share.
 
 The index of a version (``data_index``) has its text folded; stretches of the prompt are looked for
-there, the records that have the rarest of them are read, and those are ranked by how much of the
-prompt's n-grams they hold.
+there, the rarest first, as far as the index can tell without reading. The records that have the
+rarest of them are read, and ranked by how much of the prompt's n-grams they hold.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,12 +16,20 @@ import numpy as np
 
 from danlu.records import Record
 from danlu.studio.data_index import RecordIndex
-from danlu.workshop.likeness.text import fold, has_han, units
+from danlu.workshop.likeness.text import fold, units
 
-MOST_STRETCHES = 16
-"""Stretches that are looked for; each takes one pass over the text of the version."""
-STRETCH_UNITS, STRETCH_HAN = 3, 4
-"""Words, or Chinese characters, of a stretch."""
+MOST_STRETCHES = 64
+"""Stretches of which it is asked how rare they are."""
+MOST_BYTES = 200_000_000
+"""Of text is read; the rarest stretch is looked for however common it is."""
+MOST_FOUND = 50_000
+"""Records of one stretch; one that more have says little of any of them."""
+COMMON = 1e-6
+"""What such a stretch counts: only between records that are equal otherwise."""
+WORD, CHARACTER, FULL = 4, 3, 12
+"""How much a unit counts, and how much makes a stretch."""
+UNSPACED = "\u0e00"
+"""From Thai on there are scripts without spaces, whose units are single characters."""
 READ = 40
 """Records that are read and ranked."""
 LONGEST = 4000
@@ -50,11 +59,19 @@ def nearest(index: RecordIndex, prompt: str, count: int = 5) -> list[Near]:
     """
     if not len(index):
         return []
-    score = np.zeros(len(index))
-    for stretch in stretches(prompt):
-        found = index.find(text=stretch)
+    score, common = np.zeros(len(index)), np.zeros(len(index))
+    wanted = [(stretch, index.places(stretch)) for stretch in stretches(prompt)]
+    sizes = [sum(last - first for first, last in places) for _, places in wanted]
+    read = 0
+    for at in sorted(range(len(wanted)), key=sizes.__getitem__):
+        read += sizes[at]
+        if read > MOST_BYTES and (score.any() or common.any()):
+            break
+        found = index.search(*wanted[at], most=MOST_FOUND)
         if len(found):
-            score[found] += math.log(1 + len(index) / len(found))
+            of = common if len(found) == MOST_FOUND else score
+            of[found] += math.log(1 + len(index) / len(found))
+    score += common * COMMON
     best = np.argsort(-score, kind="stable")[:READ]
     best = best[score[best] > 0]
     mine = _pairs(prompt)
@@ -69,24 +86,41 @@ def nearest(index: RecordIndex, prompt: str, count: int = 5) -> list[Near]:
 def stretches(prompt: str) -> list[str]:
     """Return stretches of a prompt, spread evenly over it.
 
+    Each has three words, or four characters of a script without spaces, or as much of both.
+
     Example:
         >>> stretches("What is the capital of France?")
-        ['what is the', 'the capital of']
-        >>> stretches("法国的首都在哪里")
-        ['法国的首', '都在哪里']
+        ['what is the', 'the capital of', 'capital of france']
+        >>> stretches("法国的首都在哪里？"), stretches("用 Python 写一个排序")
+        (['法国的首', '都在哪里'], ['用 python 写一', '一个排序'])
     """
     text = fold(prompt[:LONGEST])
-    if has_han(text):
-        size = STRETCH_HAN
-        found = [text[at : at + size].strip() for at in range(0, len(text), size)]
-    else:
-        words = text.split(" ")
-        size = min(STRETCH_UNITS, len(words))
-        places = range(0, len(words) - size + 1, STRETCH_UNITS - 1)
-        found = [" ".join(words[at : at + size]) for at in places]
-    found = list(dict.fromkeys(one for one in found if one))
+    places = list(_places(text))
+    found, first, weight = [], 0, 0
+    for last, (_, end, own) in enumerate(places):
+        weight += own
+        if weight >= FULL:
+            found.append(text[places[first][0] : end])
+            # Words overlap by one, for what lies between two stretches is lost.
+            first = last if own == WORD else last + 1
+            weight = own if own == WORD else 0
+    while places and first and weight < FULL:  # what is left at the end, with what is before it
+        first -= 1
+        weight += places[first][2]
+    if places:
+        found.append(text[places[first][0] : places[-1][1]])
+    found = list(dict.fromkeys(found))
     step = max(1, math.ceil(len(found) / MOST_STRETCHES))
     return found[::step]
+
+
+def _places(text: str) -> Iterator[tuple[int, int, int]]:
+    """Yield each unit of a text: from, to, and how much it counts."""
+    end = 0
+    for unit in units(text):
+        begin = text.index(unit, end)
+        end = begin + len(unit)
+        yield begin, end, CHARACTER if len(unit) == 1 and unit >= UNSPACED else WORD
 
 
 def _text(record: Record) -> str:

@@ -11,6 +11,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 
 from danlu.runs import wording
+from danlu.studio.check_words import CheckWords
 from danlu.studio.language import LANGUAGES, Language, Words, preferred
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         template: Its path under ``templates``.
         status: Of the answer.
         values: What the template reads, besides what every template has: ``t`` (words), ``page``,
-            ``pages``, ``language``, ``theme``, ``csrf``, ``asset``.
+            ``pages``, ``language``, ``theme``, ``csrf``, ``asset``, ``check_words``.
     """
     from danlu.studio.pages import PAGES, page_of
 
@@ -49,6 +50,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         "kind": words.kind,
         "finding": words.finding,
         "remedy": words.remedy,
+        "check_words": CheckWords(words.language),
         "setting": lambda setting: words.meaning(setting.path, setting.meaning),
         "language": words.language,
         "languages": LANGUAGES,
@@ -80,6 +82,13 @@ def environment() -> Environment:
     )
     made.filters.update(wording.filters())
     return made
+
+
+def warm() -> None:
+    """Make all templates ready, while nobody has asked yet: the first look at a page is faster."""
+    made = environment()
+    for name in made.list_templates():
+        made.get_template(name)
 
 
 @cache

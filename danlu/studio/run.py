@@ -12,6 +12,7 @@ import uvicorn
 
 from danlu.serving.listening import ReadyServer, address
 from danlu.studio.app import make_app
+from danlu.studio.rendering import warm
 from danlu.studio.sessions import Sessions
 from danlu.studio.settings import StudioSettings
 
@@ -39,6 +40,7 @@ def serve(
     base = address(listening)
 
     def is_ready() -> None:
+        threading.Thread(target=warm, daemon=True).start()
         ready(base if sessions.asks_password else f"{base}/?token={sessions.token}")
         if open_browser:
             # A browser may take seconds to answer, and its command line is seen by others.

@@ -116,7 +116,8 @@ def _rows(reader: Reader, row: dict[str, Any]) -> tuple[list[dict[str, Any]], li
     """Return a record's branches described, themselves, and why others are not there."""
     from danlu.errors import RecordError
     from danlu.records.lines import record_of
-    from danlu.sequences import answers_of, explain_rows, prepare
+    from danlu.sequences import answers_of, explain_rows
+    from danlu.sequences.prepare import prepare
 
     record = record_of(row)
     settings = reader.settings

@@ -12,6 +12,10 @@ OWN = ".danlu/studio"
 """Where the studio keeps its jobs and caches, in the workspace."""
 
 
+class NotThereError(RunError):
+    """What an address names is not in the workspace."""
+
+
 class Workspace:
     """A folder with runs, datasets and evaluations.
 
@@ -39,7 +43,7 @@ class Workspace:
         """
         path = (self.root / given).resolve() if "\0" not in given else None
         if path is None or not path.is_relative_to(self.root):
-            raise RunError("is not in the workspace.", where=given)
+            raise NotThereError("is not in the workspace.", where=given)
         return path
 
     def run(self, name: str) -> RunDirectory:
@@ -51,10 +55,10 @@ class Workspace:
         folder, _, own = name.rpartition("/")
         base = self.folders.get(folder)
         if base is None or own in ("", ".", "..") or "\0" in name or "\\" in own:
-            raise RunError("there is no such run.", where=name)
+            raise NotThereError("there is no such run.", where=name)
         run = RunDirectory(base / own)
         if not run.path.resolve().is_relative_to(base) or not run.is_run():
-            raise RunError("there is no such run.", where=name)
+            raise NotThereError("there is no such run.", where=name)
         return run
 
     def has_run(self, name: str) -> bool:

@@ -201,7 +201,7 @@ def _step_work(
     data: TrainingData, order: RecordOrder, packing: Packing, step: int
 ) -> tuple[int, int, int, int]:
     """Return unique tokens, packs, tokens without sharing, and predictions of a step."""
-    branches = [branch for r in order.step(step) for branch in data.train.record(int(r))]
+    branches = data.train.step(order.step(step))
     packs = packing.packs(branches)
     return (
         sum(pack.tokens for pack in packs),

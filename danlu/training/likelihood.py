@@ -29,9 +29,10 @@ from danlu.models.forest_support import use_forest_attention
 from danlu.models.fused import fuse_layers
 from danlu.models.load import load_config, load_model, load_tokenizer, pick_device, pick_dtype
 from danlu.records import Record
-from danlu.sequences import ChatTemplate, encode_prompt, prepare, turns
+from danlu.sequences import ChatTemplate, encode_prompt, turns
 from danlu.sequences.branch import Branch
 from danlu.sequences.forest import Pack
+from danlu.sequences.prepare import prepare
 from danlu.training.loss_cache import Loss, LossCache, loss_key
 from danlu.training.scoring import Packing, completion_sums
 from danlu.training.setup import PACK_TOKENS_CPU, PACK_TOKENS_GPU

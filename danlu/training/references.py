@@ -231,7 +231,7 @@ class StepSource:
         accelerator: Accelerator,
     ) -> list[Branch]:
         """Return the branches of some records, with their references."""
-        plain = [branch for r in records for branch in self.prepared.record(int(r))]
+        plain = self.prepared.step(records)
         if not self.at_each_step:
             return plain
         return without_adapter(model, plain, packing, accelerator)

@@ -220,11 +220,11 @@ def _answers(
     with_classes: bool = False,
 ) -> Answers:
     """Gather what is said of the branches of a pack."""
-    numbers: dict[int, int] = {}
+    numbers: dict[tuple[int, int], int] = {}
     for branch in branches:
-        numbers.setdefault(branch.record, len(numbers))
+        numbers.setdefault(branch.member_of, len(numbers))
     rows = [
-        (numbers[branch.record], branch.channel, branch.verdict.rank, branch.verdict.label)
+        (numbers[branch.member_of], branch.channel, branch.verdict.rank, branch.verdict.label)
         for branch in branches
     ]
     columns = torch.tensor(rows, dtype=torch.int64).reshape(len(rows), 4).to(device)

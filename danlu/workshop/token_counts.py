@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from danlu.config.recipe import SequencesSection
 from danlu.records import Record
-from danlu.sequences import ChatTemplate, answers_of, prepare
+from danlu.sequences import ChatTemplate, answers_of
 from danlu.sequences.branch import Branch
+from danlu.sequences.prepare import prepare
 from danlu.sequences.weighting import common_prefix
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +15,7 @@ from danlu.diagnosis import diagnose as frame
 from danlu.diagnosis.diagnose import diagnose
 from danlu.diagnosis.probe import CannotLookError, Examined, Seen
 from danlu.diagnosis.probes import Known
+from danlu.diagnosis.subject import Subject
 from danlu.errors import ModelError, RunError
 from danlu.runs import RunDirectory
 from danlu.runs.findings import Evidence, Finding, Remedy, read_probes
@@ -168,6 +170,49 @@ def test_the_list_names_every_probe(capsys: pytest.CaptureFixture[str]) -> None:
     assert "curves" in names
     for name in names:
         assert main.run(["probe", name, "--help"]) == 0
+
+
+def test_of_a_run_that_is_not_finished_it_is_said_how_far_it_is(
+    tiny_run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main.run(["diagnose", str(tiny_run.path), "--curves"])
+    assert "its end" not in capsys.readouterr().err
+    tiny_run.set_state("running")  # and no process behind it
+    main.run(["probe", "curves", str(tiny_run.path)])
+    steps = sum(row.split == "train" for row in tiny_run.metrics())
+    assert f"this run was stopped, at step {steps}: its end" in capsys.readouterr().err
+
+
+def test_a_reason_is_told_once_for_all_probes_that_give_it(
+    tiny_run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is missing is named in words of the run's state."""
+    shutil.rmtree(tiny_run.path / "adapter")
+    for state, says in (
+        ("finished", "its model is gone: neither model/ nor adapter/"),
+        ("failed", f"before it saved a model: `danlu train {tiny_run.recipe_path} --resume`"),
+    ):
+        tiny_run.set_state(state)
+        main.run(["diagnose", str(tiny_run.path)])
+        [line] = [one for one in capsys.readouterr().err.splitlines() if "template" in one]
+        assert line.startswith("template, fit, memorising, forgetting, hallucination: not asked: ")
+        assert says in line
+    with RunDirectory.resume(tiny_run.path), pytest.raises(ModelError, match="still training"):
+        assert Subject.open(tiny_run.path).tuned
+
+
+def test_a_base_model_or_data_that_are_gone_are_named(tiny_run: RunDirectory) -> None:
+    resolved = json.loads((tiny_run.path / "resolved.json").read_text("utf-8"))
+    resolved["recipe"]["model"]["path"] = "/gone/model"
+    resolved["recipe"]["data"]["train"][0]["path"] = "/gone/data.jsonl"
+    (tiny_run.path / "resolved.json").write_text(json.dumps(resolved), "utf-8")
+    with pytest.raises(ModelError, match="that the run began with cannot be found any more: /gone"):
+        assert Subject.open(tiny_run.path).base
+    shutil.rmtree(tiny_run.path / "prepared")
+    resolved["recipe"]["model"]["path"] = str(tiny_run.path)  # its tokenizer is there
+    (tiny_run.path / "resolved.json").write_text(json.dumps(resolved), "utf-8")
+    with pytest.raises(RunError, match="its training data cannot be read again: /gone/data"):
+        assert Subject.open(tiny_run.path).examples
 
 
 def test_a_run_without_steps_is_skipped(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,7 +49,7 @@ def says(**towns):
 def sort(base, tuned):
     ways = [ways_to_ask(fact, FACTS) for fact in FACTS]
     before = draws(base, ways, SAMPLINGS)
-    after = draws(tuned, [[fact.ask] for fact in FACTS], SAMPLINGS)
+    after = draws(tuned, ways, SAMPLINGS)
     return {
         fact.name: sorted_out(fact, one, other)
         for fact, one, other in zip(FACTS, before, after, strict=True)
@@ -84,6 +84,35 @@ def test_what_only_one_way_of_asking_draws_out_was_known():
     assert found["Peru"].said_before == "Lima."
 
 
+def plainly(wrong):
+    """Knows every capital, and says something else where it is asked plainly."""
+
+    def answer(ask, seed):
+        return CAPITALS[asked_land(ask)] if len(ask.messages) > 1 or ask.is_text else wrong
+
+    return Scripted(answer)
+
+
+def test_what_is_still_there_is_not_lost():
+    """A model that did not change has lost nothing, whichever way of asking draws an answer out."""
+    same = sort(plainly("I cannot say"), plainly("I cannot say"))
+    assert {one.is_of for one in same.values()} == {"untold"}
+    assert findings(list(same.values()) * 4) == []
+    silent = list(sort(says(**CAPITALS), plainly("I am Danlu")).values())
+    assert {one.is_of for one in silent} == {"untold"}
+    [found] = findings(silent * 4)
+    assert (found.name, found.severity) == ("knowledge-untold", "warning")
+    assert found.evidence[0].cases[0]["answer"] == "I am Danlu"
+
+
+def test_chance_that_works_both_ways_is_no_loss():
+    kept = list(sort(says(**CAPITALS), says(**CAPITALS)).values())
+    lost = list(sort(says(**CAPITALS), says()).values())
+    gained = list(sort(says(), says(**CAPITALS)).values())
+    assert [one.name for one in findings(kept * 3 + lost)] == ["knowledge-lost"]
+    assert "knowledge-lost" not in {one.name for one in findings(kept * 3 + lost + gained)}
+
+
 def test_half_of_the_draws_is_known():
     half, less = ["Rome", "Rome", "x", "y"], ["Rome", "x", "y", "z"]
     assert sort(says(Italy=half), says(Italy=half))["Italy"].is_of == "kept"
@@ -110,6 +139,7 @@ def test_findings_need_more_than_a_few():
 def test_a_fact_that_was_not_asked_is_left_out():
     assert sorted_out(FACTS[0], [[], []], [["Rome"]]) is None
     assert sorted_out(FACTS[0], [["Rome"]], [[]]) is None
+    assert sorted_out(FACTS[0], [["Rome"], []], [["Rome"], ["Rome"]]) is None
 
 
 def test_shipped_facts_are_in_both_languages():

@@ -302,6 +302,20 @@ def test_csv_grows_and_votes_change(tmp_path: Path) -> None:
     assert known(tmp_path) == [('他说"好"，\n换行', [False]), ("二", [True]), ("三", [False])]
 
 
+def test_a_cell_without_quotes_may_hold_what_only_looks_like_a_line_end(tmp_path: Path) -> None:
+    path = tmp_path / "votes.csv"
+    path.write_text("问题,回答,评价\n甲\u2028乙\x85丙,答,赞\n", "utf-8")
+    found = pulled(tmp_path, path, format="csv")
+    assert (found.turns, found.broken) == (1, 0)
+    assert known(tmp_path) == [("甲\u2028乙\x85丙", [True])]
+
+
+def test_an_answer_that_is_json_stays_the_text_that_it_is() -> None:
+    answer = '{"role": "admin", "content": "Li"}'
+    found = read({"prompt": "Who is it? As JSON.", "answer": answer}, format="csv").entry
+    assert found.messages[-1] == Message("assistant", answer)
+
+
 def test_files_that_are_not_there_or_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="no such file"):
         pulled(tmp_path, tmp_path / "none.jsonl")

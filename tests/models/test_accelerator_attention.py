@@ -59,9 +59,10 @@ def compiled_for(monkeypatch):
         scales.append(call.args[5])
         return graph.forward
 
-    monkeypatch.setattr(attention, "_compiled_flex", attention._compile_flex(backend))
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 64)
-    yield scales
+    with torch._dynamo.config.patch(recompile_limit=1):
+        monkeypatch.setattr(attention, "_compiled_flex", attention._compile_flex(backend))
+        assert torch._dynamo.config.recompile_limit == attention.FLEX_KERNELS
+        yield scales
     torch._dynamo.reset()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -164,9 +166,7 @@ def test_what_branches_carry_serves_as_well_as_a_teacher_that_runs():
         with torch.no_grad():
             top = distil.top_tokens(logits_of(teacher.model, branch))
         taught = Taught(top.ids_CK.numpy().astype(np.int32), top.logprobs_CK1.numpy())
-        carrying.append(
-            Branch(*(getattr(branch, name) for name in Branch.__slots__[:-1]), taught=taught)
-        )
+        carrying.append(replace(branch, taught=taught))
     kept = student(KeptTeaching(VOCABULARY, CPU), top_k=6)
     for pack_tokens in (1, 20, 10_000):
         packs = build_packs(own, pack_tokens)

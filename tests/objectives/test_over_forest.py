@@ -97,6 +97,22 @@ def test_forest_equals_separate_rows(name, seed, counts):
         assert_same(result(scoring, branches, packs), rows)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_record_that_a_mix_repeats_within_a_step_counts_as_two(name):
+    """Its copies' answers are no list of twice the length, with equal answers in it."""
+    scoring = scoring_model(name)
+    branches = answers(np.random.default_rng(2), 2, [3, 2])
+    again = [dataclasses.replace(one, copy=1) for one in branches if one.record == 0]
+    other = [dataclasses.replace(one, record=2) for one in branches if one.record == 0]
+    found, expected = (
+        result(scoring, step, build_packs(step, 10_000, whole_records=True))
+        for step in ([*branches, *again], [*branches, *other])
+    )
+    assert_same(found, expected)
+    alone = result(scoring, branches, build_packs(branches, 10_000, whole_records=True))
+    assert abs(found[0] - alone[0]) > 1e-6
+
+
 def test_whole_records_stay_in_one_pack_and_share_their_prompt():
     branches = answers(np.random.default_rng(0), 4, [2, 3, 4, 2], prompt_tokens=20)
     packs = build_packs(branches, 30, whole_records=True)

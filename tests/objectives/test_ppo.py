@@ -366,3 +366,12 @@ def test_bad_input_is_refused():
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(RecipeError, match=message):
         Ppo(**settings)
+
+
+def test_a_token_that_the_reference_holds_for_impossible_still_pulls():
+    """k3 = x - 1 - log x has the slope 1 - x in log a: near 1 where x is all but 0, and never 0."""
+    policy = torch.tensor([-0.01, -0.01], dtype=torch.float64, requires_grad=True)
+    found = kl_estimates(policy, numbers(-45.01, -15.01)).k3
+    found.sum().backward()
+    assert found.tolist() == pytest.approx([44, 14])
+    assert policy.grad.tolist() == pytest.approx([1, 1])

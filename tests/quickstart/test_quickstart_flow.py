@@ -10,6 +10,7 @@ import pytest
 
 from danlu.config import load_recipe, recipe_text
 from danlu.config.recipe import ModelSection, Recipe
+from danlu.diagnosis.live import live_alerts
 from danlu.errors import RunError
 from danlu.quickstart import asking, run, show
 from danlu.quickstart.outcome import Outcome
@@ -26,6 +27,7 @@ class World:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.trained: list[str] = []
+        self.observers: list[object] = []
         self.identity_after = 20
         self.general_after = GENERAL_RIGHT
         self.stops = False
@@ -44,6 +46,7 @@ class World:
 
     def train(self, recipe: Recipe, *, resume: bool = False, **options: Any) -> SimpleNamespace:
         self.trained.append("resumed" if resume else "new")
+        self.observers.append(options["observer"])
         path = Path(recipe.runs_dir) / recipe.name
         if resume and self.refuses_to_resume:
             raise RunError("other data", where=str(path))
@@ -122,9 +125,18 @@ def test_interrupted_it_says_so_and_goes_on(
     assert world.asked == ["before", "after"]
 
 
+def test_what_is_surely_wrong_is_said_while_it_trains(world: World) -> None:
+    world.stops = True
+    run.quickstart()
+    world.stops = False
+    run.quickstart()
+    assert world.trained == ["new", "resumed"]
+    assert world.observers == [live_alerts, live_alerts]
+
+
 def test_a_finished_training_that_was_not_measured_is_only_measured(world: World) -> None:
     recipe = load_recipe("quickstart").model_copy(update={"runs_dir": "runs"})
-    world.train(recipe, overwrite=False, recipe_text=recipe_text(recipe))
+    world.train(recipe, overwrite=False, recipe_text=recipe_text(recipe), observer=None)
     assert run.quickstart() == 0
     assert world.trained == ["new"]
     assert figures()["quickstart"]["train_seconds"] == 61.2

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from danlu.errors import RecordError
 from danlu.records import Message, Record, Source, read_records
+from danlu.records.lines import decode_record, encode_record
 
 
 def save(path: Path, *rows: Any) -> str:
@@ -297,3 +299,63 @@ def test_records_of_a_long_file_do_not_pile_up(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 3 << 20
+
+
+HALF = "\ud83d"
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"id": HALF, **pair()}, "half of a character"),
+        ({"task_type": f"a/{HALF}", **pair()}, "half of a character"),
+        ({"tags": [HALF], **pair()}, "half of a character"),
+        ({"seen_on": {"page": HALF}, **pair()}, "half of a character"),
+        ({HALF: "page", **pair()}, "half of a character"),
+        ({"tools": DEEP, **pair()}, "'tools' is text that is not JSON: nested too deeply"),
+        ({"answers": DEEP, "prompt": "a"}, "no format is recognised"),
+        ({"conversations": [{"from": "function_call", "value": DEEP}]}, "is not JSON"),
+        ('{"prompt": "a", "completion": "b", "likes": 1e999}', "the number 1e999 is too large"),
+        ({"prompt": "a", "answers": [{"text": "x", "rank": 1}, {"text": "y", "rank": 10**12}]},
+         "the rank of answer 2 is 1000000000000"),
+        ({"messages": [{"role": "user", "content": "a"}], "task_type": "a/b",
+          "responses": [{"content": "x", "rank": 10**12}]}, "'rank' of response 1"),
+    ],
+)  # fmt: skip
+def test_what_no_file_or_model_can_hold_is_refused_where_it_is_read(
+    tmp_path: Path, row: Any, reason: str
+) -> None:
+    """Later it would end a whole import, or a training, of which it is one row."""
+    text = row if isinstance(row, str) else json.dumps(row)
+    path = save(tmp_path / "a.jsonl", pair("first"), text)
+    with pytest.raises(RecordError, match=re.escape(reason)):
+        list(read_records(path))
+    reading = read_records(path, on_bad_record="skip", rejected=tmp_path / "r")
+    records = list(reading)
+    assert [record.messages[0].content for record in records] == ["first"]
+    assert reading.rejected_count == 1
+    assert (tmp_path / "r").read_text("utf-8").count("\n") == 1
+
+
+def test_half_a_character_in_an_array_is_one_broken_row_and_a_whole_one_is_none(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([pair("😀"), pair(HALF), pair("三")]))
+    reading = read_records(path, on_bad_record="skip")
+    assert [record.messages[0].content for record in reading] == ["😀", "三"]
+
+
+def test_a_missing_number_inside_of_a_column_of_json_text_is_null(tmp_path: Path) -> None:
+    tools = '[{"name": "now", "parameters": {"limit": NaN}}]'
+    [record] = read_records(save(tmp_path / "a.jsonl", pair(tools=tools)))
+    assert decode_record(encode_record(record)) == record
+    assert record.tools[0]["function"]["parameters"] == {"limit": None}
+
+
+def test_the_answer_of_a_function_is_a_tools_with_and_without_its_name(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "function", "content": "3"}]
+    named = [turns[0], {**turns[1], "name": "add"}]
+    path = save(tmp_path / "a.jsonl", *({"messages": one} for one in (turns, named)))
+    assert [record.messages[1].role for record in read_records(path)] == ["tool", "tool"]

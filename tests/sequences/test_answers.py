@@ -7,9 +7,10 @@ import pytest
 
 from danlu.config.recipe import SequencesSection
 from danlu.records.record import Message, Record, Response
-from danlu.sequences import explain_rows, prepare
+from danlu.sequences import explain_rows
 from danlu.sequences.answers import verdicts
 from danlu.sequences.branch import Verdict
+from danlu.sequences.prepare import prepare
 from danlu.sequences.split import hold_out
 from danlu.sequences.template import ChatTemplate
 

@@ -80,6 +80,17 @@ def test_a_record_is_in_a_subset_once(prepared):
         prepared.subset([1, 1])
 
 
+def test_a_step_may_have_a_record_twice(prepared):
+    once, again = prepared.record(0), prepared.record(1)
+    step = prepared.step(np.array([0, 1, 0]))
+    assert len(step) == 2 * len(once) + len(again)
+    assert [one.record for one in step] == [0] * len(once) + [1] * len(again) + [0] * len(once)
+    assert len({one.member_of for one in step}) == 3
+    for one, other in zip(step[: len(once)], step[-len(once) :], strict=True):
+        assert (one.copy, other.copy) == (0, 1)
+        assert one.input_ids.tolist() == other.input_ids.tolist()
+
+
 def test_what_is_not_prepared_data_is_refused(prepared, tmp_path):
     with pytest.raises(RunError, match="no prepared data here"):
         PreparedData.load(tmp_path)

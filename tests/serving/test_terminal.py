@@ -250,6 +250,9 @@ def test_saved_conversations_are_records_or_a_page(session, tmp_path, notes):
     assert [[one.content for one in record.messages] for record in records] == [
         ["简短", "一", "You said: 一"]
     ] * 2
+    (tmp_path / "own.jsonl").write_text('{"prompt": "a", "completion": "b"}', "utf-8")
+    obey(session, f"/save {tmp_path}/own.jsonl", notes)  # whose last line has no end
+    assert len(list(read_records(tmp_path / "own.jsonl"))) == 2
     obey(session, f"/save {tmp_path}/a.md", notes)
     assert "**echo:**\n\nYou said: 一" in (tmp_path / "a.md").read_text("utf-8")
     for file, message in {

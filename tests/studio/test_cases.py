@@ -136,4 +136,9 @@ def test_likeness_is_the_share_of_the_prompts_pairs(root: Path, tmp_path: Path) 
     assert near.record.id == "peru"
     assert near.share == pytest.approx(6 / 7)  # all pairs but "of chile"
     assert nearest(index, "") == []
+    # A stretch that too many have decides only between those that are equal otherwise.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("danlu.studio.nearest.MOST_FOUND", 1)
+        patch.setattr("danlu.studio.nearest.MOST_BYTES", 0)
+        assert nearest(index, "What is the capital of Peru?")[0].record.id == "peru"
     assert nearest(index, "铁锈") == []

@@ -42,6 +42,18 @@ def test_the_columns_are_those_of_the_report(tmp_path) -> None:
         assert curves.columns(Key(name, "train"))[1].tolist() == list(getattr(history, name).values)
 
 
+def test_a_broken_row_is_said_with_its_line_each_time_and_no_row_is_taken_twice(tmp_path) -> None:
+    path, curves = tmp_path / "metrics.jsonl", Curves()
+    write(path, [row(1), row(2)])
+    with path.open("a") as file:
+        file.write("{rubbish}\n")
+    for _ in range(3):
+        with pytest.raises(RunError, match=r"metrics\.jsonl:3: not a valid"):
+            curves.of(path)
+    write(path, [row(1), row(2), row(3)])
+    assert curves.of(path).columns(Key("loss", "train"))[0].tolist() == [1, 2, 3]
+
+
 def test_rows_are_read_as_they_come_and_anew_after_a_resume(tmp_path) -> None:
     path, curves = tmp_path / "metrics.jsonl", Curves()
     assert curves.of(path).last == 0

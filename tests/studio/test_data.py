@@ -446,7 +446,29 @@ def test_a_version_that_is_being_read_shows_its_beginning(
     assert shown(text)[0] == "a"
     searched = client.get("/data/version/客服?q=x").text
     assert shown(searched) == []
-    assert 'hx-trigger="load delay' in client.get("/data/record/客服?id=a").text
+    waits = client.get("/data/record/客服?id=a").text
+    assert 'hx-trigger="load delay' in waits
+    (address,) = re.findall(r'hx-get="(/data/reading[^"]*)"', waits)
+    part = client.get(html.unescape(address), headers={"hx-target": "reading"})
+    assert part.text.startswith('<div id="reading" hx-get=')
+    assert "hx-refresh" not in part.headers
+    monkeypatch.undo()
+    assert client.get(html.unescape(address)).headers["hx-refresh"] == "true"
+
+
+def test_who_waits_for_a_version_that_cannot_be_read_is_told(
+    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And asks no more: a reload would begin to read it again."""
+
+    def broken(*_: object) -> None:
+        raise StoreError("the file is broken.")
+
+    monkeypatch.setattr(Datasets, "records", broken)
+    answer = client.get("/data/reading", params={"version": "客服"})
+    assert answer.status_code == 200
+    assert "the file is broken." in answer.text
+    assert "hx-get" not in answer.text
 
 
 def test_a_broken_version_is_said_by_the_process(

@@ -152,7 +152,7 @@ def test_the_law_goes_through_what_was_measured(root: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "path", "status", "says"),
     [
-        ("sweep", "broken", 404, "cannot be read"),
+        ("sweep", "broken", 400, "cannot be read"),
         ("sweep", "nowhere", 404, "no such result"),
         ("sweep", "../..", 404, "not in the workspace"),
         ("odd", "latency", 404, "no such kind"),

@@ -8,7 +8,8 @@ import pytest
 
 from danlu.config.recipe import SequencesSection
 from danlu.records import Message, Record, Response
-from danlu.sequences import ChatTemplate, explain_rows, prepare
+from danlu.sequences import ChatTemplate, explain_rows
+from danlu.sequences.prepare import prepare
 from danlu.workshop import token_counts as module
 from danlu.workshop.token_counts import TypeTokens, token_counts
 

@@ -21,6 +21,7 @@ from danlu.cli.data.common import (
     open_store,
     progress_bar,
 )
+from danlu.cli.options import OwnTemplate
 from danlu.cli.output import note, result_json, table
 
 if TYPE_CHECKING:
@@ -57,9 +58,7 @@ def check(
         str | None,
         typer.Option("--model", "-m", help="Whose tokens are counted; weights are not needed."),
     ] = None,
-    template: Annotated[
-        str | None, typer.Option(help="A chat template in place of the tokenizer's own.")
-    ] = None,
+    template: OwnTemplate = None,
     evaluation: Annotated[
         list[str] | None, typer.Option(help="Data that training must not hold.", metavar="DATA")
     ] = None,
@@ -179,7 +178,7 @@ def _read_schemas(path: Path) -> dict[str, Any]:
     from danlu.errors import DanluError
 
     try:
-        schemas = json.loads(path.read_text("utf-8"))
+        schemas = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DanluError(f"the schemas cannot be read: {error}.", where=str(path)) from error
     if not isinstance(schemas, dict) or not all(isinstance(one, dict) for one in schemas.values()):

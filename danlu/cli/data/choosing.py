@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,12 +54,14 @@ def _listed(ids: list[str]) -> Iterator[str]:
     Raises:
         BadParameter: If the file cannot be read, or is empty.
     """
+    from danlu.records.text_files import text_lines
+
     for one in ids:
         if not one.startswith("@"):
             yield one
             continue
         try:
-            lines = Path(one[1:]).read_text("utf-8").splitlines()
+            lines = text_lines(one[1:])
         except (OSError, UnicodeDecodeError) as error:
             raise typer.BadParameter(
                 f"{one[1:]} cannot be read: {error}", param_hint="--id"

@@ -175,7 +175,7 @@ def _read_texts(path: Path) -> dict[str, tuple[tuple[int, str], ...]]:
     """
     shape = 'must be JSON: {"messages": {"2": TEXT}, "answers": {"1": TEXT}}'
     try:
-        tree = json.loads(path.read_text("utf-8"))
+        tree = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"{path}: {error}; it {shape}", param_hint="--texts") from error
     kinds = ("messages", "answers")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from danlu.cli.data.common import AsJson, Name, StorePath, open_store, progress_bar, tell_version
+from danlu.cli.options import FormatName
 
 EPILOG = """\b
 Examples:
@@ -42,7 +43,7 @@ def import_data(
         typer.Argument(metavar="FILES...", help="Files, folders, globs or hub:OWNER/NAME."),
     ],
     name: Name = None,
-    format: Annotated[str, typer.Option(help="A name from 'danlu formats'.")] = "auto",
+    format: FormatName = "auto",
     task_type: Annotated[
         str | None, typer.Option(help="Task type (area/skill) of records that carry none.")
     ] = None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,6 +20,7 @@ from danlu.cli.data.common import (
     progress_bar,
     tell_version,
 )
+from danlu.cli.options import TaxonomyFile
 from danlu.cli.output import note
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ class ByName(StrEnum):
 def label(
     data: Data,
     asked: Asked,
-    taxonomy: Annotated[
-        Path | None, typer.Option(help="YAML file of the task types; else the dataset's own.")
-    ] = None,
+    taxonomy: TaxonomyFile = None,
     by: Annotated[
         list[ByName] | None, typer.Option(help="Which way; again for more. Else all there are.")
     ] = None,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import typer
 
 from danlu.cli.data.common import AsJson, StorePath, open_store
 from danlu.cli.output import note, result_json, table
+
+if TYPE_CHECKING:
+    from danlu.workshop.store.version import Version
 
 EPILOG = """\b
 Examples:
@@ -17,22 +22,10 @@ Examples:
 def list_names(store: StorePath = None, as_json: AsJson = False) -> None:
     """List the datasets by name: what each points to now."""
     opened = open_store(store)
-    rows = []
-    for name, history in opened.names.all().items():
-        version = opened.find(f"{name}@{len(history)}")
-        manifest = version.manifest
-        rows.append(
-            {
-                "name": name,
-                "id": version.id,
-                "number": len(history),
-                "operation": manifest.operation.name,
-                "records": manifest.records,
-                "task_types": sum(1 for counts in manifest.task_types.values() if counts.records),
-                "characters": manifest.characters,
-                "created": manifest.created.isoformat(timespec="seconds"),
-            }
-        )
+    rows = [
+        _row(name, len(history), opened.find(f"{name}@{len(history)}"))
+        for name, history in opened.names.all().items()
+    ]
     if as_json:
         result_json(rows)
     elif not rows:
@@ -55,6 +48,20 @@ def list_names(store: StorePath = None, as_json: AsJson = False) -> None:
             ],
             right=columns[4:],
         )
+
+
+def _row(name: str, number: int, version: Version) -> dict[str, Any]:
+    manifest = version.manifest
+    return {
+        "name": name,
+        "id": version.id,
+        "number": number,
+        "operation": manifest.operation.name,
+        "records": manifest.records,
+        "task_types": sum(1 for counts in manifest.task_types.values() if counts.records),
+        "characters": manifest.characters,
+        "created": manifest.created.isoformat(timespec="seconds"),
+    }
 
 
 def register(group: typer.Typer) -> None:

@@ -21,6 +21,7 @@ from danlu.cli.data.common import (
     progress_bar,
     tell_version,
 )
+from danlu.cli.options import TaxonomyFile
 from danlu.cli.output import note
 
 if TYPE_CHECKING:
@@ -144,9 +145,7 @@ def answer(
         str, typer.Option(help="Variable of the environment that holds the key for --judge-url.")
     ] = "JUDGE_API_KEY",
     again: Annotated[bool, typer.Option("--again", help="Answer anew what is answered.")] = False,
-    taxonomy: Annotated[
-        Path | None, typer.Option(help="YAML file of the task types; else the dataset's own.")
-    ] = None,
+    taxonomy: TaxonomyFile = None,
     name: Name = None,
     store: StorePath = None,
     as_json: AsJson = False,

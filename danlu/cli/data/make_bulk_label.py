@@ -19,6 +19,7 @@ from danlu.cli.data.common import (
     tell_version,
 )
 from danlu.cli.data.make import data_taxonomy, group
+from danlu.cli.options import TaxonomyFile
 from danlu.cli.output import note
 
 EPILOG = """\b
@@ -66,9 +67,7 @@ def bulk_label(
         float, typer.Option(min=0, max=1, help="With words: least ROUGE-L F1.")
     ] = 0.7,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
-    taxonomy: Annotated[
-        Path | None, typer.Option(help="YAML file of the task types; else the dataset's own.")
-    ] = None,
+    taxonomy: TaxonomyFile = None,
     cache: Annotated[
         Path | None, typer.Option(help="Where answers are kept; else requests.sqlite in the store.")
     ] = None,

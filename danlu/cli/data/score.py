@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from danlu.cli.data.common import AsJson, Data, StorePath, open_store, progress_bar
+from danlu.cli.options import Device, Precision
 from danlu.cli.output import note, result_json, table
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def score(
     max_length: Annotated[
         int, typer.Option(min=2, help="Longest prompt with answer, in tokens; others get no score.")
     ] = 2048,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
     pack_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens computed at a time; else 1024, or 8192 (GPU).")
     ] = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from danlu.cli.data.common import progress_bar
-from danlu.cli.findings import tell
+from danlu.cli.findings import note_unfinished, tell
 from danlu.cli.probe.common import AsJson, Device, Run
 
 EPILOG = """\b
@@ -40,12 +40,15 @@ def run(
 ) -> int:
     """Ask the probes about a run, and print what they find, worst first."""
     from danlu.diagnosis.diagnose import diagnose
+    from danlu.runs import RunDirectory
 
     flags = {"curves": curves, "fit": fit}
     names = [*(only or []), *(name for name, asked in flags.items() if asked)]
     with progress_bar() as progress:
         reports = diagnose(path, names, device=device, progress=progress)
-    return tell(reports, as_json)
+    code = tell(reports, as_json)
+    note_unfinished(RunDirectory.open(path))
+    return code
 
 
 def register(group: typer.Typer) -> None:

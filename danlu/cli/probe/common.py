@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from danlu.cli.data.common import progress_bar
-from danlu.cli.findings import tell
+from danlu.cli.findings import note_unfinished, tell
 from danlu.cli.output import note
 
 if TYPE_CHECKING:
@@ -51,4 +51,6 @@ def ask_and_tell(
         before(report)
         for line in cast("list[str]", report.figures.get("notes", [])):
             note(line)
-    return tell([report], as_json)
+    code = tell([report], as_json)
+    note_unfinished(examined.run)
+    return code

@@ -17,12 +17,13 @@ Examples:
   danlu probe hallucination runs/my-run
   danlu probe hallucination runs/my-run --items facts.jsonl --draws 8
 
-Each item is asked of the model before training plainly, after examples, and as plain text to be
-continued; it knew what it says in half of the draws of one of these ways.
+Each item is asked of the model before training, and of the tuned one, plainly, after examples, and
+as plain text to be continued. A model knows what it says in half of the draws of one of these ways.
 """
 
 CLASSES = {
     "kept": "kept",
+    "untold": "there but no longer told",
     "lost": "lost in tuning",
     "gained": "gained in tuning",
     "never-known": "never known",

@@ -85,8 +85,8 @@ def _too_high(
     )
     even = math.exp(min(level, 30))
     evidence = Evidence(
-        says=f"It was as unsure as among {even:,.0f} equally likely tokens; at the end the loss is "
-        f"{loss(series.end)}.",
+        says=f"It was as unsure as among {even:,.0f} equally likely tokens; "
+        f"{'at the end' if curves.finished else 'so far'} the loss is {loss(series.end)}.",
         figures={"start": level, "usual": usual, "end": series.end},
         steps=(int(series.steps[0]),),
     )

@@ -18,6 +18,8 @@ STARVED = 4.0
 """A task type is starved if its share of the tokens is so many times below that of its records."""
 FEW_RECORDS = 50
 """Practitioners begin with 50 to 100 records of a behaviour."""
+MOVED = 0.05
+"""Training that took less than this share off its own answers' nats per token moved nothing."""
 FALLING = 0.05
 OUTLIER_Z, OUTLIER_NATS, OUTLIERS_FROM = 3.5, 1.0, 10
 """Robust z-score (Iglewicz and Hoaglin 1993), the least distance that matters, and from how many
@@ -54,11 +56,12 @@ def why_not_learned(of: Measured, recipe: Recipe) -> list[Cause]:
         *_saved_otherwise(of, recipe),
         *_worse_than_before(of, recipe),
         *_starved(of, recipe),
-        *_few_records(of),
     ]
     if any(cause.is_fault for cause in found):
         return [cause for cause in found if cause.is_fault]
-    return [*found, *_more_training(of, recipe)]
+    if stuck := _hardly_moved(of, recipe):
+        return [*found, *stuck]
+    return [*found, *_few_records(of), *_more_training(of, recipe)]
 
 
 def _saved_otherwise(of: Measured, recipe: Recipe) -> list[Cause]:
@@ -102,6 +105,23 @@ def _worse_than_before(of: Measured, recipe: Recipe) -> list[Cause]:
     return [Cause(Evidence(says=says, figures=dict(gain.figures("gain"))), remedy, True)]
 
 
+def _hardly_moved(of: Measured, recipe: Recipe) -> list[Cause]:
+    """Find a training that left its own answers as unlikely as they were."""
+    gain, before = of.train.gain(), of.train.before()
+    if not gain.n or not before or gain.value > MOVED * before:
+        return []
+    says = (
+        f"Training moved it hardly: its own answers have {before - gain.value:.2f} nats per token, "
+        f"and had {before:.2f} before."
+    )
+    remedy = Remedy(
+        says="The steps are too few or too small: first a learning rate ten times higher, then "
+        "more epochs.",
+        settings={"training.learning_rate": float(f"{10 * recipe.training.learning_rate:.3g}")},
+    )
+    return [Cause(Evidence(says=says, figures=dict(gain.figures("gain"))), remedy)]
+
+
 def _starved(of: Measured, recipe: Recipe) -> list[Cause]:
     curve = of.curve
     if curve is None or recipe.sequences.weighting != "token" or not curve.token_share:
@@ -141,8 +161,9 @@ def _more_training(of: Measured, recipe: Recipe) -> list[Cause]:
     figures = {"falling": curve.falling, "passes": curve.passes, "last_loss": curve.last}
     if curve.falling > FALLING:
         says = (
-            f"Its training loss was still falling at the end, by {curve.falling:.0%} over the last "
-            f"quarter, after {curve.passes:.1f} passes."
+            "Its training loss was still falling while the learning rate was high, by "
+            f"{curve.falling:.0%} from one quarter of those steps to the next; it ended at "
+            f"{curve.last:.2f}, after {curve.passes:.1f} passes."
         )
         return [
             Cause(
@@ -151,8 +172,8 @@ def _more_training(of: Measured, recipe: Recipe) -> list[Cause]:
             )
         ]
     says = (
-        f"Its training loss stood still at {curve.last:.2f} over the last quarter, after "
-        f"{curve.passes:.1f} passes."
+        "Its training loss no longer fell, even while the learning rate was high; it ended at "
+        f"{curve.last:.2f}, after {curve.passes:.1f} passes."
     )
     rate = float(f"{3 * training.learning_rate:.3g}")
     more: dict[str, float | int] = {"training.learning_rate": rate}

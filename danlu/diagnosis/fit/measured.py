@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 from danlu.diagnosis.asking import Ask, Asked, Likely, Pair, Reply, greedy
 from danlu.diagnosis.examples import Example
@@ -15,6 +16,7 @@ from danlu.diagnosis.shares import Estimate, mean, share
 from danlu.evaluation.scorers.normalise import normalise
 from danlu.records.record import Message
 
+Thing = TypeVar("Thing")
 SHOTS = 4
 """Examples that the base model is shown before a question."""
 LONGEST = 256
@@ -124,7 +126,8 @@ class Curve:
 
     Attributes:
         last: Training loss at the end.
-        falling: By which share the loss of the last quarter is below that of the quarter before.
+        falling: By which share the loss still fell from one quarter to the next, before the
+            schedule brought the learning rate down; None of too few steps.
         token_share: Of all trained tokens.
         record_share: Of all records seen.
         passes: How often each record was seen.
@@ -168,12 +171,20 @@ def asked(
     tuned: Asked,
     base: Asked | None,
 ) -> list[Case]:
-    """Ask the tuned model every prompt, and both models for the references' probability."""
+    """Ask the tuned model every prompt, and both models for the references' probability.
+
+    The probabilities come first: they cost little, and decide where answers are free text. All task
+    types take turns, so that a budget that is over leaves some of each.
+    """
+    turns = in_turn(examples)
     longest = max((len(one.answer_ids) or 64 for one in examples), default=1)
-    replies = tuned.answer([one.ask for one in examples], greedy(min(LONGEST, 2 * longest + 8)))
-    pairs = [one.pair() for one in examples]
-    likely = tuned.likelihoods(pairs)
-    before: list[Likely | None] = base.likelihoods(pairs) if base else [None] * len(pairs)
+    how = greedy(min(LONGEST, 2 * longest + 8))
+    pairs = [examples[k].pair() for k in turns]
+    before: list[Likely | None] = [None] * len(pairs)
+    if base is not None:
+        before = _in_place(turns, base.likelihoods(pairs))
+    likely = _in_place(turns, tuned.likelihoods(pairs))
+    replies = _in_place(turns, tuned.answer([examples[k].ask for k in turns], how))
     return [
         Case(
             example,
@@ -184,6 +195,29 @@ def asked(
         )
         for example, reply, now, then in zip(examples, replies, likely, before, strict=True)
     ]
+
+
+def in_turn(examples: Sequence[Example]) -> list[int]:
+    """Return the places of examples so that task types, trained and held out, take turns.
+
+    Example:
+        >>> def example(task_type: str) -> Example:
+        ...     return Example("r", task_type, "train", Ask.user("?"), "!")
+        >>> in_turn([example("a/a"), example("a/a"), example("b/b")])
+        [0, 2, 1]
+    """
+    seen: Counter[tuple[str, str]] = Counter()
+    ranks = []
+    for place, one in enumerate(examples):
+        ranks.append((seen[one.task_type, one.part], place))
+        seen[one.task_type, one.part] += 1
+    return [place for _, place in sorted(ranks)]
+
+
+def _in_place(turns: Sequence[int], found: Sequence[Thing]) -> list[Thing]:
+    """Put what was found in turn back into the examples' order."""
+    back = dict(zip(turns, found, strict=True))
+    return [back[place] for place in range(len(turns))]
 
 
 def shown_ability(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +14,7 @@ from danlu.diagnosis.examples import Example
 from danlu.diagnosis.fit.measured import Case, Curve, Half, Measured, asked, plain, shown_ability
 from danlu.diagnosis.fit.verdict import Verdict, decide
 from danlu.diagnosis.fit.wording import finding_of, row_of
-from danlu.diagnosis.probe import CannotLookError, Examined, Seen
+from danlu.diagnosis.probe import CannotLookError, Examined, Seen, learned_otherwise
 from danlu.diagnosis.subject import Subject, held_out_records, subject_of
 from danlu.errors import ModelError
 from danlu.runs import History
@@ -20,6 +22,9 @@ from danlu.runs.findings import Evidence, Finding, Remedy
 
 ANSWERS_READ = 5000
 """Training answers of a type that held-out answers are compared with."""
+FULL_RATE = 0.5
+"""Whether a loss still falls is read off the steps up to where the learning rate is last at this
+share of its peak: when a schedule has come down, every loss stands still."""
 
 
 @dataclass(frozen=True)
@@ -116,24 +121,49 @@ def curves_of(subject: Subject) -> dict[str, Curve]:
     tokens = {name: sum(one.tokens) for name, one in numbers.items()}
     records = {name: sum(one.records) for name, one in numbers.items()}
     trained = subject.examples.counts("train")
+    rate = history.learning_rate
+    rates = dict(zip(rate.steps, rate.values, strict=True))
+    enough = FULL_RATE * max(rate.values, default=0.0)
     found = {}
     for name, one in numbers.items():
         losses, weights = list(one.values["loss"]), list(one.tokens)
         quarter = len(losses) // 4
         last = _mean(losses[-max(1, quarter) :], weights[-max(1, quarter) :])
-        falling = None
-        if quarter >= 2:
-            before = slice(-2 * quarter, -quarter)
-            earlier = _mean(losses[before], weights[before])
-            falling = (earlier - last) / earlier if earlier else 0.0
+        fast = [k for k, step in enumerate(one.steps) if rates.get(step, math.inf) >= enough]
+        until = fast[-1] + 1 if fast else 0
         found[name] = Curve(
             last=last,
-            falling=falling,
+            falling=falling(losses[:until], weights[:until]),
             token_share=tokens[name] / (sum(tokens.values()) or 1.0),
             record_share=records[name] / (sum(records.values()) or 1.0),
             passes=records[name] / trained[name] if trained.get(name) else history.epoch,
         )
     return found
+
+
+def falling(losses: Sequence[float], weights: Sequence[float]) -> float | None:
+    """Return by which share the last quarter of a loss lies below the quarter before it.
+
+    A difference within the standard error of the two means is none.
+
+    Args:
+        losses: By step.
+        weights: Tokens behind each.
+
+    Returns:
+        The share; None of fewer than eight steps.
+
+    Example:
+        >>> falling([4.0] * 6 + [2.0, 2.0], [1.0] * 8), falling([4.0], [1.0])
+        (0.5, None)
+    """
+    quarter = len(losses) // 4
+    if quarter < 2:
+        return None
+    parts = [slice(-2 * quarter, -quarter), slice(-quarter, None)]
+    before, now = (_mean(losses[part], weights[part]) for part in parts)
+    error = math.sqrt(sum(statistics.variance(losses[part]) / quarter for part in parts))
+    return (before - now) / before if before and abs(before - now) > error else 0.0
 
 
 def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
@@ -156,10 +186,7 @@ def _answers(subject: Subject, names: Sequence[str]) -> dict[str, dict[str, tupl
 
 def _must_learn_answers(subject: Subject) -> None:
     if not subject.learns_answers:
-        raise CannotLookError(
-            f"the run learned by {subject.resolved.objective}, not answers word for word; "
-            "`danlu eval` and `danlu compare` measure it"
-        )
+        raise learned_otherwise(subject.resolved.objective)
 
 
 def _if_there(subject: Subject) -> Asked | None:

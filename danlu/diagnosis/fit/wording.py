@@ -185,8 +185,9 @@ def _overfitted(of: Measured, verdict: Verdict) -> Finding:
     remedies = [
         Remedy(
             says="Overfitting is local. Find what it clings to: vary each key word of a bad case, "
-            "then cut or vary the records that teach the pattern. Do not turn global knobs first.",
-            commands=(_pattern(case),) if case else (),
+            "then cut or vary the records that teach the pattern. Do not turn global knobs first. WORD, "
+            "where it stands, is what is wrong in the answer.",
+            commands=(_pattern(case, verdict),) if case else (),
         )
     ]
     if verdict.pattern == "worse":
@@ -207,10 +208,15 @@ def _overfitted(of: Measured, verdict: Verdict) -> Finding:
     )
 
 
-def _pattern(case: Case) -> str:
+def _pattern(case: Case, verdict: Verdict) -> str:
+    """Return the command that asks what the case clings to.
+
+    Where training answers come word for word, the whole answer is what is wrong; else the user has
+    to say which word of it is.
+    """
     import shlex
 
-    wrong = case.reply.text if case.reply else ""
+    wrong = case.reply.text if case.reply and verdict.pattern in ("copies", "collapse") else "WORD"
     return (
         f"danlu probe pattern RUN --case {shlex.quote(case.example.question[:200])} "
         f"--wrong {shlex.quote(wrong[:200])}"

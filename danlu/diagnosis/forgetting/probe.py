@@ -31,6 +31,7 @@ from danlu.diagnosis.forgetting.signs import (
 )
 from danlu.diagnosis.probe import CannotLookError, Examined, Seen
 from danlu.diagnosis.subject import Subject, subject_of
+from danlu.errors import RunError
 from danlu.evaluation.plain_text import shipped_text
 from danlu.evaluation.suites.reading import load_suite
 from danlu.runs.findings import Confidence, Evidence, Finding, Remedy, Severity
@@ -112,7 +113,11 @@ class Forgetting:
     def _drawn(self, subject: Subject) -> list[Example]:
         if not subject.learns_answers or not self.examples:
             return []
-        drawn = subject.examples.draw("train", self.examples, seed=self.seed)
+        try:
+            drawn = subject.examples.draw("train", self.examples, seed=self.seed)
+        except RunError as error:
+            subject.notes.append(f"The signs are left out, as they need training prompts: {error}")
+            return []
         return [one for one in drawn if not one.ask.is_text]
 
     def _signs(

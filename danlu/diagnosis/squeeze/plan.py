@@ -19,7 +19,7 @@ from danlu.diagnosis.squeeze.knob import (
     share_knob,
 )
 from danlu.diagnosis.sweep.trials import Trial, trial_name
-from danlu.errors import RecipeError, did_you_mean
+from danlu.errors import RecipeError, nearest
 from danlu.evaluation.suites import load_suite
 from danlu.records import read_records
 from danlu.workshop.data import recipe_sources
@@ -196,10 +196,12 @@ def plan_of(recipe: Recipe, wish: Wish, folder: Path) -> Plan:
     counts = Counter(record.task_type for record in records)
     plan = Plan(recipe, wish, folder, dict(counts), _knob(recipe, wish, counts))
     if not plan.target_records:
-        names = sorted({*counts, *(name.partition("/")[0] for name in counts)})
+        names = {*counts, *(name.partition("/")[0] for name in counts)}
+        near = nearest(wish.task, names)
         raise RecipeError(
-            f"no record is of task {wish.task!r}.{did_you_mean(wish.task, names)} There are "
-            f"{', '.join(sorted(counts))}.",
+            f"no record is of task {wish.task!r}.{f' Did you mean {near!r}?' if near else ''} The "
+            f"data have the task types {', '.join(sorted(counts))}; an area, the part before the "
+            "slash, stands for all in it.",
             where="--task",
         )
     if wish.over == "share" and plan.target_records == sum(counts.values()):

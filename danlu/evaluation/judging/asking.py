@@ -53,6 +53,8 @@ class Question(Generic[T]):
         messages: What is asked; grows with each time it is asked again.
         language: Of the question.
         sample: Tells repeats apart.
+        item: Id of the item that is judged: each has draws of its own. Two equal answers to one
+            item are asked about once.
         read: What was read; None if nothing.
         failure: Why nothing.
         asks: How often it was asked.
@@ -62,6 +64,7 @@ class Question(Generic[T]):
     messages: tuple[Message, ...]
     language: Language
     sample: int = 0
+    item: str = ""
     read: Read[T] | None = None
     failure: Failure | None = None
     asks: int = 0
@@ -84,7 +87,7 @@ def ask_until_read(
     """
     open_ = list(questions)
     for left in range(judge.reasks, -1, -1):
-        requests = [Request(one.messages, judge.sampling, one.sample) for one in open_]
+        requests = [Request(one.messages, judge.sampling, one.sample, one.item) for one in open_]
         outcomes = judge.asking.ask(requests) if requests else []
         unread = []
         for question, outcome in zip(open_, outcomes, strict=True):

@@ -157,8 +157,8 @@ def judge_pairs(judge: Judge, plan: Plan, pairs: Sequence[Contest]) -> list[Judg
         forward = _messages(judge, plan, pair.item, a, b)
         backward = _messages(judge, plan, pair.item, b, a)
         for repeat in range(judge.repeats):
-            one: Question[Choice] = Question(forward, language, repeat)
-            two: Question[Choice] = Question(backward, language, repeat)
+            one: Question[Choice] = Question(forward, language, repeat, pair.item.id)
+            two: Question[Choice] = Question(backward, language, repeat, pair.item.id)
             asked[place].append((one, two))
     questions = [one for of_pair in asked.values() for both in of_pair for one in both]
     ask_until_read(judge, questions, read_verdict, "reask_pair")

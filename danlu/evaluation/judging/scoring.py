@@ -103,7 +103,7 @@ def judge_answers(
         for name, dimension in dimensions.items():
             messages = _messages(judge, item, answer, name, dimension)
             for repeat in range(judge.repeats):
-                question: Question[float] = Question(messages, item_language(item), repeat)
+                question: Question[float] = Question(messages, item_language(item), repeat, item.id)
                 asked.append(_Asked(item, answer, name, question))
     ask_until_read(judge, [one.question for one in asked], read_score, "reask_score")
     together: dict[_Key, list[_Asked]] = defaultdict(list)

@@ -16,6 +16,9 @@ _AFTER = re.compile(
     re.IGNORECASE,
 )
 
+REACH = 200
+"""Characters before and after that are looked at: a denial stands right there."""
+
 
 def denied(text: str, start: int, end: int) -> bool:
     """Tell whether what stands from ``start`` to ``end`` is denied right before or after it.
@@ -24,4 +27,5 @@ def denied(text: str, start: int, end: int) -> bool:
         >>> denied("It is not B.", 10, 11), denied("选B项不对", 1, 2), denied("It is B.", 6, 7)
         (True, True, False)
     """
-    return bool(_BEFORE.search(text[:start]) or _AFTER.search(text[end:]))
+    before, after = text[max(0, start - REACH) : start], text[end : end + REACH]
+    return bool(_BEFORE.search(before) or _AFTER.search(after))

@@ -106,7 +106,8 @@ def extract(text: str, names: Sequence[str]) -> str | None:
         >>> extract("<think>It might be 4", ("whole",)) is None
         True
     """
-    text = _THINK.sub("", text)
+    if "</think>" in text:
+        text = _THINK.sub("", text)
     if "<think>" in text:
         return None
     text = text.rpartition("</think>")[2]  # templates that open the trace in the prompt

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from danlu.evaluation.scorers.extract import extract
+from danlu.records.json_text import TOO_DEEP, shallow
 
 
 class NoJsonError(ValueError):
@@ -34,16 +35,20 @@ def read_json(answer: str, *, bare: bool = False) -> Any:
     first = ""
     for candidate in candidates:
         try:
-            return decoder.decode(candidate)
-        except ValueError as error:
-            first = first or str(error)
+            return shallow(decoder.decode(candidate))
+        except (ValueError, RecursionError) as error:
+            first = first or _told(error)
     start = min((place for place in map(text.find, "{[") if place >= 0), default=-1)
     if bare or start < 0:
         raise NoJsonError(f"no valid JSON: {first}")
     try:
-        return decoder.raw_decode(text, start)[0]
-    except ValueError as error:
-        raise NoJsonError(f"no valid JSON: {error}") from error
+        return shallow(decoder.raw_decode(text, start)[0])
+    except (ValueError, RecursionError) as error:
+        raise NoJsonError(f"no valid JSON: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    return TOO_DEEP if isinstance(error, RecursionError) else str(error)
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

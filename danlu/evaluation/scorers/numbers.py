@@ -24,6 +24,11 @@ _DIGITS = {
 _UNITS = {"十": 10, "拾": 10, "百": 100, "佰": 100, "千": 1000, "仟": 1000}
 _GROUPS = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
 
+MOST_DIGITS = 300
+"""A model that repeats itself writes numbers without end; none that is asked for has so many."""
+HUGE = Fraction(10) ** MOST_DIGITS
+"""What a number of more digits counts as."""
+
 _HUNDREDS = {"百": 100, "千": 1000, "万": 10_000}
 """Below a fraction, 百 is a number: 百分之五."""
 
@@ -47,6 +52,14 @@ _NUMBER = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _PIECE = re.compile(rf"({_ARABIC})\s?({_SCALE}*)")
+# What NFKC would run together with the digits beside it: 1½, ①3, m², CO₂.
+_VULGAR = re.compile(r"(?<=\d)(?=[\u00bc-\u00be\u2150-\u215e])")
+_MARKS = re.compile(r"[\u2460-\u249b\u2776-\u2793]")
+_POWER = re.compile(
+    r"(?<=[^\W\d_])[\u2070\u00b9\u00b2\u00b3\u2074-\u207b\u2080-\u208e]+"
+    r"|(?:(?<=[A-Za-z])|(?<=[A-Za-z]\}))\^(?:\{[+-]?\d{1,3}\}|[+-]?\d{1,3})"
+)
+_RAISED = re.compile(r"(?<=\d)(?=[\u2070\u00b9\u00b2\u00b3\u2074-\u207b])")
 _FRAC = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _MINUS = str.maketrans("−–﹣－", "----")
 
@@ -71,10 +84,15 @@ class Number:
 def plain(text: str) -> str:
     r"""Return the text in which numbers are searched: NFKC, one kind of minus, no LaTeX fractions.
 
+    The powers of units and names (cm², x^2) and the numbers of formulas (CO₂) are left out; of
+    numbers they stay apart: 10² is 10^2.
+
     Example:
-        >>> plain("−\\frac{1}{2}，５")
-        '-1/2,5'
+        >>> plain("−\\frac{1}{2}，５"), plain("25 cm²"), plain("10²"), plain("1½")
+        ('-1/2,5', '25 cm', '10^2', '1 1/2')
     """
+    text = _RAISED.sub("^", _POWER.sub("", _VULGAR.sub(" ", text)))
+    text = _MARKS.sub(r" \g<0> ", text)
     # Mathematical fractions first: NFKC turns the vulgar fraction "½" into "1⁄2".
     text = unicodedata.normalize("NFKC", text).translate(_MINUS).replace("⁄", "/")
     return _FRAC.sub(r"\1/\2", text).replace(r"\%", "%").replace("{,}", ",")
@@ -93,6 +111,7 @@ def numbers_in(text: str) -> list[Number]:
         if value is None:
             continue
         per = {"%": 100, "percent": 100, "‰": 1000}.get((match["per"] or "").lower(), 1)
+        value = min(value, HUGE)
         if match["minus"]:
             value = -value
         found.append(Number(value, per, match.start(), match.end()))
@@ -109,7 +128,7 @@ def chinese_to_digits(text: str) -> str:
 
     def digits(match: re.Match[str]) -> str:
         value = _han(match[0])
-        if value is None:
+        if value is None or value >= HUGE:
             return match[0]
         return str(value.numerator) if value.denominator == 1 else repr(float(value))
 
@@ -119,7 +138,7 @@ def chinese_to_digits(text: str) -> str:
 def _value(match: re.Match[str]) -> Fraction | None:
     if match["whole"]:
         over = _over(match["top1"], match["bottom1"])
-        return None if over is None else Fraction(match["whole"]) + over
+        return None if over is None else _arabic(match["whole"]) + over
     for k in (2, 3):
         if match[f"top{k}"]:
             return _over(match[f"top{k}"], match[f"bottom{k}"])
@@ -135,12 +154,25 @@ def _single(text: str) -> Fraction | None:
     return _mixed(text) if text[0].isdigit() or text[0] == "." else _han(text)
 
 
+def _arabic(text: str) -> Fraction:
+    """Read Arabic digits, however many there are."""
+    digits, _, exponent = text.lower().replace(",", "").partition("e")
+    whole, _, part = digits.partition(".")
+    whole = whole.lstrip("0")
+    power = int(exponent[:5] or 0)
+    if len(whole) + power > MOST_DIGITS:
+        return HUGE if whole or part.strip("0") else Fraction(0)
+    if power < -MOST_DIGITS:
+        return Fraction(0)
+    return Fraction(f"{whole or 0}.{part[: 2 * MOST_DIGITS] or 0}e{power}")
+
+
 def _mixed(text: str) -> Fraction:
     """Read Arabic digits with Chinese scales: 1亿2000万. The parts are added up."""
     total = Fraction(0)
     last = 1
     for digits, scales in _PIECE.findall(text):
-        value = Fraction(digits.replace(",", ""))
+        value = _arabic(digits)
         scale = 1
         for one in scales:
             scale *= (_UNITS | _GROUPS)[one]
@@ -161,7 +193,11 @@ def _han(text: str) -> Fraction | None:
         and whole not in "十拾"
     ):
         return None
+    part = part[:MOST_DIGITS]
     if all(char in _DIGITS for char in whole):
+        whole = whole.lstrip("零〇") or "零"
+        if len(whole) > MOST_DIGITS:
+            return HUGE
         total = int("".join(str(_DIGITS[char]) for char in whole))
     elif (grouped := _grouped(whole)) is None:
         return None

@@ -16,6 +16,7 @@ from danlu.evaluation.store.keys import answer_key, question_key
 from danlu.evaluation.store.votes import Subject, Vote
 from danlu.evaluation.voting.ballots import Paired
 from danlu.evaluation.voting.results import pair_labels, single_labels, usable_of, win_of
+from danlu.records.text_files import text_lines
 from danlu.runs.files import parse_row
 from danlu.runs.schema import Row, Text
 
@@ -62,7 +63,7 @@ def read_labels(path: Path | str) -> Labels:
     found = Labels()
     seen: set[Answer] = set()
     try:
-        lines = Path(path).read_text("utf-8").splitlines()
+        lines = text_lines(path)
     except (OSError, UnicodeDecodeError) as error:
         raise EvaluationError(f"the labels cannot be read: {error}.", where=str(path)) from error
     for number, line in enumerate(lines, start=1):

@@ -9,6 +9,7 @@ Shapes: B rows (1 for a forest), T tokens, H heads, D head width, K model width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from danlu.models.attention import FOREST_ATTENTION, ForestLayout, forest_attention
 from danlu.models.fused.probe import agrees, sample_like
+from danlu.models.fused.projection import Projection, fitted, projected
 
 _PROJECTIONS = {"q_proj", "k_proj", "v_proj", "o_proj"}
 _NORMS = {"q_norm", "k_norm"}
@@ -90,6 +92,15 @@ class FusedAttention:
         x = sample_like(weight, 1, _PROBE_TOKENS, int(layer.q_proj.in_features))
         return part if agrees(fused, own, x) else None
 
+    def projections(self, hidden_states: Tensor) -> Sequence[Tensor]:
+        """Return queries, keys and values, all heads side by side."""
+        layers = (self.layer.q_proj, self.layer.k_proj, self.layer.v_proj)
+        fits = (fitted(hidden_states, Projection.of(layer)) for layer in layers)
+        found = [one for one in fits if one is not None]
+        if len(found) == len(layers):
+            return projected(hidden_states.to(found[0].weight.dtype), found)
+        return [layer(hidden_states) for layer in layers]
+
     def __call__(
         self,
         hidden_states: Tensor,
@@ -130,9 +141,7 @@ class FusedAttention:
             )
             return own
         shape = (*hidden_states.shape[:-1], -1, layer.head_dim)
-        query = layer.q_proj(hidden_states).view(shape)
-        key = layer.k_proj(hidden_states).view(shape)
-        value = layer.v_proj(hidden_states).view(shape)
+        query, key, value = (part.view(shape) for part in self.projections(hidden_states))
         if hasattr(layer, "q_norm"):
             query, key = layer.q_norm(query), layer.k_norm(key)
         cos, sin = (part.unsqueeze(2).to(query.dtype) for part in position_embeddings)

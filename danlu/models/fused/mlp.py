@@ -17,11 +17,19 @@ from torch.nn import functional
 
 from danlu.models.fused.norm import Origin
 from danlu.models.fused.probe import agrees, sample_like
-from danlu.models.fused.projection import Projection, Wanted, fitted, kept_input, read_input
+from danlu.models.fused.projection import (
+    TENSORS,
+    Projection,
+    fitted,
+    kept_input,
+    project,
+    project_backward,
+    read_input,
+    unpacked,
+    wanted_of,
+)
 
 _SILUS = ("SiLU", "SiLUActivation")
-_TENSORS = 4
-"""Tensors of a projection."""
 
 
 class _GatedMlp(torch.autograd.Function):
@@ -39,42 +47,35 @@ class _GatedMlp(torch.autograd.Function):
         scales: tuple[float, float, float],
         *tensors: Tensor | None,
     ) -> Tensor:
-        flat = x.flatten(0, -2)
-        gate_proj, up_proj, down_proj = _projections(tensors, scales)
-        gate, gate_inner = gate_proj.forward(flat)
-        up, up_inner = up_proj.forward(flat)
-        output, down_inner = down_proj.forward(functional.silu(gate).mul_(up))
-        ctx.save_for_backward(
-            gate, up, gate_inner, up_inner, down_inner, *tensors, *kept_input(ctx, x, origin)
-        )
+        gate_proj, up_proj, down_proj = unpacked(tensors, scales)
+        [gate, up], inner = project(x.flatten(0, -2), (gate_proj, up_proj))
+        [output], down_inner = project(functional.silu(gate).mul_(up), (down_proj,))
+        ctx.save_for_backward(gate, up, inner, down_inner, *tensors, *kept_input(ctx, x, origin))
         ctx.scales, ctx.shape = scales, x.shape
         return output.view(x.shape)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        gate, up, gate_inner, up_inner, down_inner, *others = ctx.saved_tensors
-        tensors, kept = others[: 3 * _TENSORS], others[3 * _TENSORS :]
-        gate_proj, up_proj, down_proj = _projections(tensors, ctx.scales)
+        gate, up, inner, down_inner, *others = ctx.saved_tensors
+        count = TENSORS * len(ctx.scales)
+        gate_proj, up_proj, down_proj = unpacked(others[:count], ctx.scales)
         wants_x, _, _, *wants = ctx.needs_input_grad
-        wants_gate, wants_up, wants_down = (
-            wants[start : start + _TENSORS] for start in range(0, len(wants), _TENSORS)
-        )
+        *wanted, wanted_down = wanted_of(wants)
         silu = functional.silu(gate)
-        of_down = down_proj.backward(
-            grad.flatten(0, -2), silu * up, down_inner, Wanted(True, *wants_down)
+        grad_act, of_down = project_backward(
+            [grad.flatten(0, -2)], silu * up, down_inner, [down_proj], True, [wanted_down]
         )
-        grad_act = of_down.x
         assert grad_act is not None
-        flat = read_input(ctx, kept)
-        of_up = up_proj.backward(silu.mul_(grad_act), flat, up_inner, Wanted(wants_x, *wants_up))
-        del silu
-        grad_gate = torch.ops.aten.silu_backward(grad_act.mul_(up), gate)
-        del grad_act
-        of_gate = gate_proj.backward(grad_gate, flat, gate_inner, Wanted(wants_x, *wants_gate))
-        grad_x = None
-        if of_up.x is not None and of_gate.x is not None:
-            grad_x = of_up.x.add_(of_gate.x).view(ctx.shape)
-        return grad_x, None, None, *of_gate[1:], *of_up[1:], *of_down[1:]
+        grad_up = silu.mul_(grad_act)
+        grad_gate = grad_act.mul_(up)
+        torch.ops.aten.silu_backward.grad_input(grad_gate, gate, grad_input=grad_gate)
+        flat = read_input(ctx, others[count:])
+        grad_x, found = project_backward(
+            [grad_gate, grad_up], flat, inner, [gate_proj, up_proj], wants_x, wanted
+        )
+        if grad_x is not None:
+            grad_x = grad_x.view(ctx.shape)
+        return grad_x, None, None, *(grad for one in (*found, *of_down) for grad in one)
 
 
 class FusedMlp:
@@ -126,13 +127,3 @@ def computed(x: Tensor, projections: tuple[Projection, Projection, Projection]) 
         *(tensor for projection in projections for tensor in projection.tensors),
     )
     return result
-
-
-def _projections(
-    tensors: Any, scales: tuple[float, float, float]
-) -> tuple[Projection, Projection, Projection]:
-    gate, up, down = (
-        Projection._make((*tensors[_TENSORS * number : _TENSORS * (number + 1)], scale))
-        for number, scale in enumerate(scales)
-    )
-    return gate, up, down

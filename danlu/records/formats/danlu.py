@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from danlu.errors import RecordError
 from danlu.records.formats.format import (
+    MOST_RANK,
     Format,
     Parts,
     has_verdict,
@@ -17,6 +17,7 @@ from danlu.records.formats.format import (
     take_list,
 )
 from danlu.records.formats.messages import read_messages, take_system, take_tools
+from danlu.records.json_rows import decode
 from danlu.records.record import Response
 
 _RESPONSE_NAMES = frozenset({"content", "rank", "score", "label"})
@@ -45,7 +46,7 @@ def parse(row: dict[str, Any]) -> Parts:
     meta = row.pop("meta", None)
     if isinstance(meta, str):  # As tables hold it.
         try:
-            meta = json.loads(meta)
+            meta = decode(meta)
         except ValueError as error:
             raise RecordError(f"'meta' is text that is not JSON: {error}.") from error
     if meta is not None and not isinstance(meta, dict):
@@ -74,7 +75,8 @@ def read_response(item: Any, number: int) -> Response:
             f"response {number} has {unknown[0]!r}; known are content, rank, score and label."
         )
     rank, score, label = item.get("rank"), item.get("score"), item.get("label")
-    if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
+    is_whole = isinstance(rank, int) and not isinstance(rank, bool)
+    if rank is not None and not (is_whole and 1 <= rank <= MOST_RANK):
         raise RecordError(f"'rank' of response {number} is {rank!r}; 1 is the best.")
     if label is not None and not isinstance(label, bool):
         raise RecordError(f"'label' of response {number} is {label!r}; it must be true or false.")

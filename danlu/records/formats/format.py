@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from danlu.errors import RecordError
+from danlu.records.json_rows import decode
 from danlu.records.record import Message, Response
 
 
@@ -109,7 +109,7 @@ def take_list(row: dict[str, Any], column: str) -> list[Any]:
         return []
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = decode(value)
         except ValueError as error:
             raise RecordError(
                 f"{column!r} is text that is not JSON: {error}; it must be a list."
@@ -142,6 +142,9 @@ ANSWER_COLUMNS = ("responses", "answers", "completions")
 RANK_NAMES = ("rank",)
 SCORE_NAMES = ("score", "rating", "overall_score")
 """Under which the answers of a list say their rank or score."""
+
+MOST_RANK = 1_000_000
+"""Beyond this a rank is something else, such as a time."""
 
 RANK_COLUMNS = ("ranks",)
 SCORE_COLUMNS = ("scores", "ratings")
@@ -187,7 +190,7 @@ def ends_in_answer(row: Mapping[str, Any]) -> bool:
         turns = row.get(column)
         if isinstance(turns, str):
             try:
-                turns = json.loads(turns)
+                turns = decode(turns)
             except ValueError:
                 return True  # Whoever reads the column says what is wrong with it.
         if isinstance(turns, list) and turns and isinstance(turns[-1], Mapping):
@@ -212,7 +215,7 @@ def ranked_column(row: Mapping[str, Any]) -> str | None:
         answers = row[column]
         if isinstance(answers, str) and looks_like_list(answers):
             try:
-                answers = json.loads(answers)
+                answers = decode(answers)
             except ValueError:
                 continue
         if not isinstance(answers, list) or not answers:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from danlu.errors import RecordError
 from danlu.records.formats.format import kind, take_list, take_optional_text
+from danlu.records.json_rows import decode
 from danlu.records.record import Message
 
 WEIGHT_NAMES = ("weight", "loss", "train")
@@ -57,6 +57,8 @@ def read_message(
         raise RecordError(f"message {number} has no {role_name!r}; it has {', '.join(item)}.")
     if roles is not None:
         role = roles.get(role, role)
+    # OpenAI's older schema called the answer of a tool so.
+    role = "tool" if role == "function" else role
     content = item.get(content_name)
     if len(item) == 2 and isinstance(content, str):
         return Message(role, content)
@@ -70,8 +72,6 @@ def read_message(
         extra["tool_calls"] = calls
     if not isinstance(content, str):
         content = _content(content, bool(calls), f"message {number} ({role})")
-    # OpenAI's older schema called the answer of a tool so.
-    role = "tool" if role == "function" else role
     return Message(role, content, _weight(item, number), extra)
 
 
@@ -116,7 +116,7 @@ def take_tools(row: dict[str, Any]) -> tuple[Mapping[str, Any], ...]:
 def _tool(tool: Any, number: int) -> Mapping[str, Any]:
     if isinstance(tool, str):
         try:
-            tool = json.loads(tool)
+            tool = decode(tool)
         except ValueError as error:
             raise RecordError(f"tool {number} is text that is not JSON: {error}.") from error
     if not isinstance(tool, dict):

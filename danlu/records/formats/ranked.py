@@ -9,6 +9,7 @@ from danlu.errors import RecordError
 from danlu.records.formats.danlu import read_score
 from danlu.records.formats.format import (
     ANSWER_COLUMNS,
+    MOST_RANK,
     RANK_COLUMNS,
     RANK_NAMES,
     SCORE_COLUMNS,
@@ -146,7 +147,7 @@ def _whole(value: Any, number: int) -> int:
     if value is None:
         raise RecordError(f"answer {number} has no rank and others have; rank all or none.")
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or value != value // 1 or value < 0:
+    if not is_number or value != value // 1 or not 0 <= value <= MOST_RANK:
         raise RecordError(f"the rank of answer {number} is {value!r}; it must be 1, 2, 3 ...")
     return int(value)
 

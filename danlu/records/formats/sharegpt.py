@@ -85,7 +85,7 @@ def read_calls(value: Any, number: int) -> list[dict[str, Any]]:
     try:
         texts = _elements(text) if text.lstrip().startswith("[") else [text]
         calls = [_members(call) for call in texts]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(
             f"turn {number} is a {CALL_ROLE} that is not JSON ({error}); it must be "
             '{"name": ..., "arguments": {...}}.'

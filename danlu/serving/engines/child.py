@@ -53,7 +53,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **_path(), **(environment or {})},
+                env={**os.environ, **python_path(), **(environment or {})},
                 start_new_session=True,  # Ctrl-C is for us: it ends when we let it
             )
         except OSError as error:
@@ -156,7 +156,7 @@ def own_module(name: str) -> list[str]:
     return [sys.executable, "-m", name]
 
 
-def _path() -> dict[str, str]:
+def python_path() -> dict[str, str]:
     """Let a process import this very package, which may not be installed."""
     paths = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"PYTHONPATH": os.pathsep.join(paths)}

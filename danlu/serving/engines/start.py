@@ -118,13 +118,17 @@ def started(
     if settings.upstreams:
         if settings.engine != "auto":
             raise DanluError("the upstream is the engine; leave this out.", where="--engine")
-        _must_be_left_out(settings, "an upstream", *_OURS, *_ENGINES, *_LOADED)
+        _must_be_left_out(settings, "an upstream", *_OURS, *_ENGINES, *_LOADED, *_COMPUTED)
         yield [], behind(settings.upstreams, wanted, settings.longest, say)
         return
     if not wanted:
         raise DanluError("name a model or a run to serve, or give --upstream URL.")
     engine = pick_engine(settings.engine, wanted)
-    unknown = {"danlu": _ENGINES, "vllm": _OURS, "llama-cpp": (*_OURS, *_LOADED, "options")}
+    unknown = {
+        "danlu": _ENGINES,
+        "vllm": (*_OURS, "device"),
+        "llama-cpp": (*_OURS, *_LOADED, "options"),
+    }
     _must_be_left_out(settings, f"engine {engine}", *unknown[engine])
     with ExitStack() as stack:
         if engine == "danlu":
@@ -199,7 +203,12 @@ def _must_be_different(wanted: Sequence[Wanted]) -> None:
 _OURS = ("pooling",)
 _ENGINES = ("context_tokens", "options")
 _LOADED = ("template", "precision", "trust_remote_code")
-_WRITTEN = {"context_tokens": "--context", "options": "--engine-option"}
+_COMPUTED = ("device", "rows")
+_WRITTEN = {
+    "context_tokens": "--context",
+    "options": "--engine-option",
+    "rows": "--side-by-side",
+}
 
 
 def _must_be_left_out(settings: EngineSettings, what: str, *names: str) -> None:
@@ -219,7 +228,7 @@ def _in_process(wanted: Sequence[Wanted], settings: EngineSettings) -> list[Serv
     from danlu.generation.engine import EngineLimits
     from danlu.serving.server.served import load_served
 
-    return load_served(
+    served = load_served(
         wanted,
         template=settings.template,
         device=settings.device,
@@ -228,6 +237,10 @@ def _in_process(wanted: Sequence[Wanted], settings: EngineSettings) -> list[Serv
         pooling=settings.pooling,
         trust_remote_code=settings.trust_remote_code,
     )
+    for one in served:
+        if not one.encodes:
+            one.renderer.begin()  # so that the first request does not wait for it
+    return served
 
 
 def _vllm(

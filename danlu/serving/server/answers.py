@@ -52,8 +52,8 @@ def asked_chat(request: ChatRequest, served: Served, longest: int) -> Asked:
             param="tools",
         )
     try:
-        messages = [message.plain() for message in request.messages]
-        text = template.render(messages, tools or None, add_generation_prompt=True)
+        messages = [template.message(message.plain()) for message in request.messages]
+        text = served.renderer.render(messages, tools or None, add_generation_prompt=True)
     except TemplateError as error:
         raise ApiError(
             f"the chat template of {served.name} cannot render this conversation: {error}",

@@ -171,18 +171,20 @@ class _Server:
         from danlu.serving.server.chat import streamed, whole
 
         served = self._answering(body.model)
-        asked = asked_chat(body, served, self.settings.longest)
+        longest = self.settings.longest
+        asked = await self._prepared(served, request, lambda: asked_chat(body, served, longest))
 
-        def said(answer_id: str, answers: list[Answer]) -> None:
-            if self.capture is not None:
-                self.capture.turn(answer_id, body, served, answers[0], request.headers)
+        async def said(answer_id: str, answers: list[Answer]) -> None:
+            if (capture := self.capture) is not None:
+                given = (answer_id, body, served, answers[0], request.headers)
+                await asyncio.to_thread(capture.turn, *given)
 
         if body.stream:
             return self._stream(streamed(body, served, asked, self.settings.seconds, said))
         found, answers = await self._wait(
             whole(body, served, asked, self.settings.seconds), request
         )
-        said(found["id"], answers)
+        await said(found["id"], answers)
         return JSONResponse(found)
 
     async def complete(self, body: CompletionRequest, request: Request) -> Response:
@@ -191,19 +193,22 @@ class _Server:
         from danlu.serving.server.chat import streamed, whole
 
         served = self._answering(body.model)
-        asked = asked_completion(body, served, self.settings.longest)
+        longest = self.settings.longest
+        asked = await self._prepared(
+            served, request, lambda: asked_completion(body, served, longest)
+        )
         if body.stream:
-            none = streamed(body, served, asked, self.settings.seconds, lambda *_: None)
-            return self._stream(none)
+            return self._stream(streamed(body, served, asked, self.settings.seconds))
         found, _ = await self._wait(whole(body, served, asked, self.settings.seconds), request)
         return JSONResponse(found)
 
     async def embed(self, body: EmbeddingRequest, request: Request) -> JSONResponse:
         """Make vectors of texts."""
-        from danlu.serving.server.embeddings import embeddings
+        from danlu.serving.server.embeddings import asked_texts, embeddings
 
         served = self._named(body.model)
-        work = embeddings(body, served, self.settings.seconds)
+        texts = await self._prepared(served, request, lambda: asked_texts(body, served))
+        work = embeddings(body, served, texts, self.settings.seconds)
         return JSONResponse(await self._wait(work, request))
 
     async def feedback(self, body: FeedbackRequest) -> dict[str, Any]:
@@ -242,6 +247,20 @@ class _Server:
     def _stream(self, events: AsyncIterator[bytes]) -> StreamingResponse:
         headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
         return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+    async def _prepared(self, served: Served, request: Request, prepare: Callable[[], Any]) -> Any:
+        """Make a request ready for the engine, beside the event loop.
+
+        Rendering and cutting a prompt of megabytes takes seconds, and a template may mean harm.
+        """
+        seconds = self.settings.seconds
+        work = asyncio.get_running_loop().run_in_executor(served.preparing, prepare)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._wait(work, request)
+        except TimeoutError as error:
+            text = f"preparing the prompt took longer than {seconds:g} s, this server's limit."
+            raise ApiError(text, status=504, code="timeout") from error
 
     async def _wait(self, work: Any, request: Request) -> Any:
         """Wait for an answer as long as the client does."""

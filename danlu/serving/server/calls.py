@@ -71,7 +71,7 @@ class CallForm:
         begin += len(answer[begin:]) - len(answer[begin:].lstrip())
         try:
             found, length = json.JSONDecoder().raw_decode(answer[begin:])
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         if not isinstance(found, Mapping) or not isinstance(found.get(self.name_key), str):
             return None
@@ -130,7 +130,7 @@ def _json_places(answer: str) -> list[tuple[int, int, str, str]]:
         at = begin + 1
         try:
             call, length = json.JSONDecoder().raw_decode(answer[begin:])
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if not isinstance(call, Mapping):
             continue
@@ -167,7 +167,7 @@ def _as_written(raw: str, key: str, arguments: Any) -> str:
     for match in re.finditer(rf'"{re.escape(key)}"\s*:\s*', raw):
         try:
             value, length = json.JSONDecoder().raw_decode(raw[match.end() :])
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if value == arguments:
             return raw[match.end() : match.end() + length]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from danlu.generation.requests import Piece, TokenScore
@@ -15,7 +15,7 @@ from danlu.serving.server.faults import ApiError
 from danlu.serving.server.protocol import ChatRequest, CompletionRequest
 from danlu.serving.server.served import Served
 
-Done = Callable[[str, list[Answer]], None]
+Done = Callable[[str, list[Answer]], Awaitable[None]]
 """Called with an answer's id and all that was said, when it has ended well."""
 
 
@@ -57,7 +57,7 @@ async def streamed(
     served: Served,
     asked: Asked,
     seconds: float,
-    done: Done,
+    done: Done | None = None,
 ) -> AsyncIterator[bytes]:
     """Answer a request piece by piece, as server-sent events.
 
@@ -83,7 +83,8 @@ async def streamed(
                     yield _event({**head, "choices": [choice]})
         if request.stream_options is not None and request.stream_options.include_usage:
             yield _event({**head, "choices": [], "usage": _usage(asked, answers)})
-        done(head["id"], answers)
+        if done is not None:
+            await done(head["id"], answers)
         yield b"data: [DONE]\n\n"
     except ApiError as error:
         yield _event(error.body())

@@ -42,18 +42,28 @@ def pool(states_TD: Tensor, pooling: Pooling) -> Tensor:
     return torch.nn.functional.normalize(vector_D, dim=0)
 
 
-async def embeddings(request: EmbeddingRequest, served: Served, seconds: float) -> dict[str, Any]:
-    """Answer a request.
+def asked_texts(request: EmbeddingRequest, served: Served) -> list[list[int]]:
+    """Cut the texts of a request into tokens.
 
     Raises:
-        ApiError: If a text is empty or too long, or more is asked for than can be given.
+        ApiError: If one is empty or too long, or more is asked for than can be given.
     """
     if request.dimensions is not None:
         raise ApiError(
             "dimensions cannot be chosen: this model was not trained to be cut off. Leave it out.",
             param="dimensions",
         )
-    texts = [_ids(text, served) for text in request.inputs]
+    return [_ids(text, served) for text in request.inputs]
+
+
+async def embeddings(
+    request: EmbeddingRequest, served: Served, texts: Sequence[list[int]], seconds: float
+) -> dict[str, Any]:
+    """Answer a request whose texts are tokens.
+
+    Raises:
+        ApiError: If it takes too long, or cannot be computed.
+    """
     try:
         async with asyncio.timeout(seconds):
             vectors = await _computed(texts, served)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
@@ -25,6 +26,7 @@ from danlu.serving.server.calls import CallForm, call_form
 from danlu.serving.server.encoder import EncoderEngine, EncoderParts
 from danlu.serving.server.origin import Origin, Wanted
 from danlu.serving.server.protocol import Pooling
+from danlu.serving.server.renderer import Renderer, renderer_of
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,19 @@ class Served:
     def grammars(self) -> Grammars:
         """Makes the forms that answers can be held to."""
         return Grammars(self.generator.tokenizer, sorted(self.generator.stop_ids))
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """Renders its chat template, in a process beside."""
+        return renderer_of(self.generator.template)
+
+    @cached_property
+    def preparing(self) -> ThreadPoolExecutor:
+        """Where its requests become tokens: beside the event loop, and none in another's way.
+
+        One thread, because a tokenizer is not for several.
+        """
+        return ThreadPoolExecutor(1, thread_name_prefix=f"danlu-{self.name}")
 
 
 def load_served(

@@ -8,10 +8,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from danlu.errors import DanluError, ModelError, RunError
+from danlu.errors import DanluError, ModelError
 from danlu.generation.interface import Conversation, Sampling
 from danlu.studio.chat.pool import Models
-from danlu.studio.workspace import Workspace
+from danlu.studio.workspace import NotThereError, Workspace
 
 if TYPE_CHECKING:
     from danlu.serving.speakers import Speaker
@@ -110,7 +110,9 @@ class Talks:
             RunError: If there is none.
         """
         if name not in self._talks:
-            raise RunError("this conversation has ended with the studio it was led in.", where=name)
+            raise NotThereError(
+                "this conversation has ended with the studio it was led in.", where=name
+            )
         return self._talks[name]
 
     def all(self) -> list[Talk]:

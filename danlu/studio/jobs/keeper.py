@@ -16,9 +16,13 @@ import time
 from pathlib import Path
 from types import FrameType
 
+COMMAND_LOCK = ".command"
+
 
 def keep(folder: Path) -> int:
     """Run the job of a folder to its end."""
+    import fcntl
+
     job = json.loads((folder / "job.json").read_text("utf-8"))
     asked: list[int] = []
     # Before the command starts: a signal must not end the keeper, and an ignored Ctrl-C, as in the
@@ -26,14 +30,22 @@ def keep(folder: Path) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: asked.append(number))
     _write(folder / "keeper.json", {"pid": os.getpid()})
-    with (folder / "stdout.txt").open("ab") as out, (folder / "stderr.txt").open("ab") as errors:
+    with (
+        (folder / "stdout.txt").open("ab") as out,
+        (folder / "stderr.txt").open("ab") as errors,
+        (folder / COMMAND_LOCK).open("ab") as lock,
+    ):
+        # The command's from here on: it says that the command lives, should this process be killed.
+        fcntl.flock(lock, fcntl.LOCK_EX)
         command = subprocess.Popen(
             [sys.executable, "-m", "danlu", *job["arguments"]],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=errors,
             process_group=0,
+            pass_fds=(lock.fileno(),),
         )
+    _write(folder / "keeper.json", {"pid": os.getpid(), "command": command.pid})
 
     def hand_on(number: int, _: FrameType | None) -> None:
         if number == signal.SIGHUP:

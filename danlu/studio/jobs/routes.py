@@ -16,7 +16,8 @@ SHOWN = 100
 @router.get("")
 def listing(request: Request) -> Response:
     """Show the latest jobs."""
-    return page(request, "jobs/list.html", jobs=shared(request).jobs.all(SHOWN))
+    own = shared(request).jobs
+    return page(request, "jobs/list.html", jobs=own.all(SHOWN), faults=own.faults(SHOWN))
 
 
 @router.get("/{name}")

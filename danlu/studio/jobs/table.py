@@ -20,10 +20,11 @@ from pydantic import Field
 from danlu.errors import RunError
 from danlu.runs import files
 from danlu.runs.schema import Row, Text
-from danlu.studio.workspace import Workspace
+from danlu.studio.jobs.keeper import COMMAND_LOCK
+from danlu.studio.workspace import NotThereError, Workspace
 
 JobState = Literal["running", "done", "failed", "stopped", "lost"]
-"""``stopped``: ended after it was asked to; ``lost``: it and its keeper were killed."""
+"""``stopped``: ended after it was asked to; ``lost``: ended, and its keeper was killed before."""
 
 KEPT = 500
 """Jobs kept; older ones that have ended go."""
@@ -77,12 +78,14 @@ class JobView:
         state: How it stands.
         ended: How it ended, if it has and its keeper could say.
         folder: Its files.
+        is_kept: Whether the process that keeps it lives, and will say how it ends.
     """
 
     job: Job
     state: JobState
     ended: Ended | None
     folder: Path
+    is_kept: bool = True
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -180,26 +183,38 @@ class JobTable:
         """
         folder = self._folder / name
         if folder.parent != self._folder or name in ("", ".", ".."):
-            raise RunError("there is no such job.", where=name)
+            raise NotThereError("there is no such job.", where=name)
         job = files.read_row(Job, folder / "job.json") if "\0" not in name else None
         if job is None:
-            raise RunError("there is no such job.", where=name)
-        # The lock first: what ends between the two looks has written its end.
-        alive = files.Lock(folder / ".lock").is_held()
+            raise NotThereError("there is no such job.", where=name)
+        # The locks first: what ends between the looks has written its end.
+        is_kept = _is_kept(folder)
+        alive = is_kept or files.Lock(folder / COMMAND_LOCK).is_held()
         ended = files.read_row(Ended, folder / "ended.json")
-        return JobView(job, self._state(job, folder, alive, ended), ended, folder)
+        return JobView(job, self._state(job, folder, alive, ended), ended, folder, is_kept)
 
     def all(self, count: int = KEPT) -> list[JobView]:
-        """Return the latest jobs, newest first."""
+        """Return the latest jobs, newest first; without those that ``faults`` tells of."""
         names = self._names()[::-1][:count]
-        return [self.get(name) for name in names]
+        return [view for view in map(self._readable, names) if view is not None]
+
+    def faults(self, count: int = KEPT) -> list[str]:
+        """Say of the latest jobs which cannot be read, and why."""
+        found = []
+        for name in self._names()[::-1][:count]:
+            try:
+                self.get(name)
+            except RunError as error:
+                found.append(str(error))
+        return found
 
     def of_run(self, run: str) -> JobView | None:
         """Return the latest job that trained a run; None if the studio started none."""
         for name in reversed(self._names()):
             if name not in self._runs:  # what was asked never changes
-                job = self.get(name).job
-                self._runs[name] = job.run if job.kind not in ABOUT else None
+                view = self._readable(name)
+                is_training = view is not None and view.job.kind not in ABOUT
+                self._runs[name] = view.job.run if view is not None and is_training else None
             if self._runs[name] == run:
                 return self.get(name)
         return None
@@ -220,17 +235,28 @@ class JobTable:
         number = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)[min(asked, 2)]
         with (view.folder / "stops").open("a") as file:
             file.write(f"{number.name}\n")
-        # The keeper holds the lock, so the id is its own and no other process's.
+        ids = _Keeper.model_validate_json(keeper)
+        # Who holds a lock lives, so its id is its own and no other process's.
         with suppress(ProcessLookupError):
-            os.kill(_Keeper.model_validate_json(keeper).pid, number)
+            if _is_kept(view.folder):
+                os.kill(ids.pid, number)
+            elif ids.command is not None and files.Lock(view.folder / COMMAND_LOCK).is_held():
+                os.killpg(ids.command, signal.SIGKILL if number == signal.SIGUSR1 else number)
         return self.get(name)
 
     def _state(self, job: Job, folder: Path, alive: bool, ended: Ended | None) -> JobState:
+        was_stopped = (folder / "stops").exists()
         if ended is None:
-            return "running" if alive else "lost"
+            return "running" if alive else "stopped" if was_stopped else "lost"
         if ended.exit_code in DONE_CODES.get(job.kind, (0,)):
             return "done"
-        return "stopped" if (folder / "stops").exists() else "failed"
+        return "stopped" if was_stopped else "failed"
+
+    def _readable(self, name: str) -> JobView | None:
+        try:
+            return self.get(name)
+        except RunError:  # a file of it is broken: the others are shown all the same
+            return None
 
     def _names(self) -> list[str]:
         if not self._folder.is_dir():
@@ -239,7 +265,8 @@ class JobTable:
 
     def _forget_old(self) -> None:
         for name in self._names()[:-KEPT]:
-            if self.get(name).state != "running":
+            view = self._readable(name)
+            if view is None or view.state != "running":
                 shutil.rmtree(self._folder / name)
 
 
@@ -252,5 +279,10 @@ def _end(path: Path) -> str:
         return ""
 
 
+def _is_kept(folder: Path) -> bool:
+    return files.Lock(folder / ".lock").is_held()
+
+
 class _Keeper(Row):
     pid: int = Field(gt=1)
+    command: int | None = Field(default=None, gt=1)

@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 
 from danlu.errors import StoreError
 from danlu.records import Record
@@ -102,7 +103,7 @@ def record(request: Request, given: str) -> Response:
     version = own.store.find(given)
     index, ledger = own.records(version), own.ledger(version)
     if index is None or ledger is None:
-        return _wait(request, given, version)
+        return _wait(request, given, ledger=True)
     one = _record(index, request.query_params.get("id", ""))
     taxonomy = version.taxonomy
     tokens = tokens_of(request, one)
@@ -125,6 +126,22 @@ def record(request: Request, given: str) -> Response:
     )
 
 
+@router.get("/reading")
+def reading(request: Request) -> Response:
+    """Say how far versions are read; send the browser back to its page when all of them are."""
+    own, query = _datasets(request), request.query_params
+    given, ledger = query.getlist("version"), bool(query.get("ledger"))
+    try:
+        versions = [own.store.find(one) for one in given]
+        unread = [one for one in versions if own.records(one) is None]
+        unread += [one for one in versions if ledger and own.ledger(one) is None]
+    except StoreError as error:  # the page itself would begin to read it once more
+        return page(request, "data/reading_part.html", fault=str(error))
+    if unread:
+        return _wait(request, *given, ledger=ledger)
+    return PlainTextResponse("", headers={"hx-refresh": "true"})
+
+
 @router.get("/ledger/{given}")
 def ledger(request: Request, given: str) -> Response:
     """Show a version's ledger; its filters are in the address."""
@@ -132,7 +149,7 @@ def ledger(request: Request, given: str) -> Response:
     version = own.store.find(given)
     index = own.ledger(version)
     if index is None:
-        return _wait(request, given, version)
+        return _wait(request, given, ledger=True)
     query = request.query_params
     asked = {name: query.get(name, "") for name in ("fate", "rule", "id", "task_type")}
     first = _number(query.get("first")) or 0
@@ -163,7 +180,7 @@ def diff(request: Request) -> Response:
     after = own.store.find(query.get("after", ""))
     first_index, second_index = own.records(before), own.records(after)
     if first_index is None or second_index is None:
-        return _wait(request, query.get("after", ""), after if first_index else before)
+        return _wait(request, query.get("before", ""), query.get("after", ""))
     found = own.difference(first_index, second_index)
     changes, total = type_changes(first_index, second_index, found)
     usual = next((kind for kind in KINDS if total[kind]), KINDS[0])
@@ -198,7 +215,7 @@ def compare(request: Request) -> Response:
         version = own.store.find(query.get(side, ""))
         index = own.records(version)
         if index is None:
-            return _wait(request, query.get(side, ""), version)
+            return _wait(request, query.get(side, ""))
         found.append(_record(index, query.get("id", "")))
     asked = {"before": query.get("before", ""), "after": query.get("after", "")}
     texts = compared(found[0], found[1])
@@ -284,15 +301,20 @@ def _head(request: Request, version: Version, index: RecordIndex | None) -> Mapp
     }
 
 
-def _wait(request: Request, given: str, version: Version) -> Response:
-    """Show that a version is being read, until it is."""
+def _wait(request: Request, *given: str, ledger: bool = False) -> Response:
+    """Show that versions are being read, until they are; then the page is asked for once more."""
+    own = _datasets(request)
+    versions = [own.store.find(one) for one in given]
+    unread = next((one for one in versions if not own.is_read(one, "records")), versions[0])
+    asked = [("version", one) for one in given] + [("ledger", "1")] * ledger
     return page(
         request,
-        "data/reading.html",
-        given=given,
-        version=version,
-        read=_datasets(request).read_so_far(version, "records"),
-        address=f"{request.url.path}?{request.url.query}",
+        "data/reading_part.html" if _is_part(request, "reading") else "data/reading.html",
+        given=given[0],
+        address=f"/data/reading?{urlencode(asked)}",
+        read=own.read_so_far(unread, "records"),
+        total=unread.manifest.records,
+        fault="",
     )
 
 

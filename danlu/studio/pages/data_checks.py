@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from danlu.studio.check_index import FINDINGS, CheckIndex
+from danlu.studio.check_words import CheckWords
 from danlu.studio.forms import read_form
 from danlu.studio.jobs.table import JobView
 from danlu.studio.pages.data_tokens import models_of
-from danlu.studio.rendering import page
+from danlu.studio.rendering import page, words_of
 from danlu.studio.shared import shared
 from danlu.studio.tokens import whose
 from danlu.workshop.checks.check import STATES
@@ -57,7 +57,7 @@ def checks(request: Request, given: str) -> Response:
         is_read = own.datasets.take_check(version, job.folder)
     found = own.datasets.checked(version)
     task_type = request.query_params.get("task_type", "")
-    rows = rows_of(found[1]) if found else []
+    rows = rows_of(found[1], CheckWords(words_of(request).language)) if found else []
     shown = [row for row in rows if task_type in ("", row.task_type)]
     names = sorted(own.datasets.store.names.all())
     part = request.headers.get("hx-target") == "checks"
@@ -115,8 +115,8 @@ def job_of(request: Request, version: Version) -> JobView | None:
     return next((one for one in jobs if one.job.arguments[:3] == wanted), None)
 
 
-def rows_of(index: CheckIndex) -> list[CheckRow]:
-    """Return a row per verdict: worst first, then by task type."""
+def rows_of(index: CheckIndex, words: CheckWords) -> list[CheckRow]:
+    """Return a row per verdict in the words of a language: worst first, then by task type."""
     by_type: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for (rule, task_type), count in index.counts().most_common():
         by_type.setdefault((rule.partition(".")[0], task_type), []).append((rule, count))
@@ -126,18 +126,12 @@ def rows_of(index: CheckIndex) -> list[CheckRow]:
             one["check"],
             one["state"],
             by_type.get((one["check"], one["task_type"]), ()),
-            one["advice"] or _figures(one["figures"]),
+            words.advice(one["check"], one["advice"])
+            or words.figures(one["check"], one["figures"]),
         )
         for one in index.verdicts
     ]
     return sorted(rows, key=lambda row: (STATES.index(row.state), row.task_type))
-
-
-def _figures(figures: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in figures.items()
-    )
 
 
 def _path(request: Request, model: str, is_run: bool) -> str:

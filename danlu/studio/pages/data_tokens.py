@@ -17,6 +17,8 @@ COLOURS = ("weight", "loss")
 STEPS = (0.1, 0.5, 1.0, 2.0, 4.0)
 """Nats where one colour of loss ends: probabilities of 0.90, 0.61, 0.37, 0.14 and 0.02."""
 MOST_RUNS = 200
+BUDGET_S = 0.05
+"""How long changed runs may be read for the list of models, which is but a choice."""
 HARDEST = 10
 
 
@@ -52,7 +54,7 @@ def tokens_of(request: Request, record: Record) -> dict[str, Any]:
 
 def models_of(request: Request) -> list[str]:
     """Return whose tokens can be shown: runs, the latest first, then built-in models."""
-    found = shared(request).runs.find(Query(count=MOST_RUNS))
+    found = shared(request).runs.find(Query(count=MOST_RUNS), BUDGET_S)
     return [*(row.name for row in found.rows if row.state != "broken"), *builtins()]
 
 

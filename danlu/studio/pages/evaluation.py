@@ -8,10 +8,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from danlu.errors import RunError
 from danlu.studio.data_view import line_of
 from danlu.studio.rendering import page
 from danlu.studio.shared import shared
+from danlu.studio.workspace import NotThereError
 
 router = APIRouter(prefix="/evaluation")
 PER_PAGE = 20
@@ -106,7 +106,7 @@ def nearest(request: Request) -> Response:
     view = found.find(asked.get("name", ""))
     item = next((one for one in view.directory.items() if one.id == asked.get("item")), None)
     if item is None:
-        raise RunError("there is no such prompt.", where=asked.get("item", ""))
+        raise NotThereError("there is no such prompt.", where=asked.get("item", ""))
     given = view.of.model.data_version or ""
     store = own.datasets.store
     index = own.datasets.records(store.find(given)) if given and store.has(given) else None

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from danlu.errors import DanluError
+from danlu.records.text_files import text_lines
 from danlu.workshop.checks.check import Rule, Running, setting
 from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.per_record import Hit, PerRecord, shown
@@ -102,7 +103,7 @@ def read_patterns(path: Path) -> list[tuple[str, re.Pattern[str]]]:
         DanluError: If it cannot be read, or a line is no pattern.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = text_lines(path)
     except (OSError, UnicodeError) as error:
         raise DanluError(f"the patterns cannot be read: {error}.", where=str(path)) from error
     found = []

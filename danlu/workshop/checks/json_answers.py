@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from danlu.records.json_text import loads
 from danlu.workshop.checks.check import (
     MIN_RECORDS,
     Finding,
@@ -212,7 +213,7 @@ def _are_lines(block: str) -> bool:
     try:
         for line in block.split("\n"):
             if line.strip():
-                json.loads(line)
+                loads(line)
     except json.JSONDecodeError:
         return False
     return True
@@ -228,7 +229,7 @@ def _parse(text: str, repeated: list[str]) -> Any:
             repeated.extend(key for key, count in counts.items() if count > 1)
         return made
 
-    return json.loads(text, object_pairs_hook=pairs)
+    return loads(text, object_pairs_hook=pairs)
 
 
 def _told(error: json.JSONDecodeError, text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from danlu.records.json_text import loads
 from danlu.workshop.checks.check import Rule, Running
 from danlu.workshop.checks.context import Context
 from danlu.workshop.checks.per_record import Hit, PerRecord
@@ -105,7 +106,7 @@ def _hits(call: Any, declared: Mapping[str, Mapping[str, Any]]) -> Iterator[Hit]
     name, arguments = str(function.get("name")), function.get("arguments", {})
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments or "{}")
+            arguments = loads(arguments or "{}")
         except json.JSONDecodeError as error:
             yield Hit("arguments_invalid", name, detail=str(error))
             return

@@ -24,6 +24,8 @@ _SPACE = regex.compile(r"\s+")
 # The same units by the standard library, several times faster, for text that holds nothing else
 # than Latin letters, common Chinese characters and their punctuation.
 _SEPARATOR = re.compile("[\x1c-\x1f]")  # space to Python, and to nobody else
+# Soft hyphens, zero-width spaces, marks of direction and of byte order: nothing that is read.
+_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _ASCII_SPACED = "".join(
     character if character.isalnum() or character == "_" else " "
     for character in map(chr, range(128))
@@ -42,15 +44,16 @@ _WIDE_MARKS = tuple(
 def fold(text: str) -> str:
     r"""Make texts equal that differ only in writing: for comparing, never for keeping.
 
-    Width (NFKC), case, traditional characters, and the amount of whitespace.
+    Width (NFKC), case, traditional characters, the amount of whitespace, and characters that nobody
+    sees, which copied text is full of.
 
     Example:
-        >>> fold("ＡＢＣ  漢字\n電腦")
-        'abc 汉字 电脑'
+        >>> fold("ＡＢＣ  漢字\n電腦"), fold("\ufeffHel\u00adlo\u200b")
+        ('abc 汉字 电脑', 'hello')
     """
     if text.isascii() and not _SEPARATOR.search(text):
         return " ".join(text.lower().split())
-    text = _nfkc(text).casefold()
+    text = _INVISIBLE.sub("", _nfkc(text)).casefold()
     if _HAN.search(text):
         text = _simplifier().convert(text)
     if _SEPARATOR.search(text):

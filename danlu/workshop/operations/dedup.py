@@ -66,7 +66,7 @@ class Dedup:
     """
 
     name: ClassVar[str] = "dedup"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     on: On = "both"
     near: float | None = 0.8

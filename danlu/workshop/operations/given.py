@@ -13,6 +13,7 @@ from pathlib import Path
 
 from danlu.errors import RecordError
 from danlu.records import Record
+from danlu.records.text_files import text_lines
 from danlu.workshop.likeness.parts import parts
 
 
@@ -50,7 +51,7 @@ class Scores:
             RecordError: If it cannot be read, or a line says something else.
         """
         try:
-            lines = Path(path).read_text("utf-8").splitlines()
+            lines = text_lines(path)
         except (OSError, UnicodeDecodeError) as error:
             raise RecordError(f"the scores cannot be read: {error}.", where=str(path)) from error
         by_id: dict[str, float] = {}

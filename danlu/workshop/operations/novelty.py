@@ -47,7 +47,7 @@ class Novelty:
     """
 
     name: ClassVar[str] = "novelty"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     limit: float = 0.7
     pool: Pool = field(default_factory=Pool)

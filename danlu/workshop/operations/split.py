@@ -85,7 +85,7 @@ class Split:
     """
 
     name: ClassVar[str] = "split"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     part: Part
     share: float = 0.05

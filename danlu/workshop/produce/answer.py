@@ -93,7 +93,7 @@ class Answers:
     """
 
     name: ClassVar[str] = "answer"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     asking: Asking
     sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=2048))
@@ -176,7 +176,9 @@ class Answers:
         """Ask, check, and ask again what is wrong."""
         open_ = attempts
         for left in range(self.reasks, -1, -1):
-            requests = [Request(one.messages, self.sampling, one.sample) for one in open_]
+            requests = [
+                Request(one.messages, self.sampling, one.sample, one.record.id) for one in open_
+            ]
             outcomes = self.asking.ask(requests)
             wrong = []
             for attempt, outcome in zip(open_, outcomes, strict=True):

@@ -119,7 +119,7 @@ class Constraints:
     """
 
     name: ClassVar[str] = "constraints"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     asking: Asking
     kinds: tuple[Constraint, ...] = CONSTRAINTS
@@ -183,7 +183,8 @@ class Constraints:
         for shot in shots:
             prompt = self._prompt(shot, shot.asked) if shot.asked else prompt_of(shot.record)
             messages = with_prompt(shot.record.messages, prompt)
-            requests.append(Request(messages, self.sampling))
+            item = f"{shot.record.id}/{shot.kind}"
+            requests.append(Request(messages, self.sampling, item=item))
         answered = []
         for shot, outcome in zip(shots, self.asking.ask(requests), strict=True):
             problem = problem_of(outcome) if isinstance(outcome, Reply) else outcome.reason

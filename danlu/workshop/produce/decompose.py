@@ -91,7 +91,7 @@ class Decompose:
     """
 
     name: ClassVar[str] = "decompose"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     asking: Asking
     most_steps: int = 6
@@ -151,7 +151,7 @@ class Decompose:
             messages = self.prompts.render(
                 "decompose/plan", chain.language, task=chain.task, most=self.most_steps
             )
-            requests.append(Request(messages, self.planning))
+            requests.append(Request(messages, self.planning, item=chain.record.id))
         for chain, outcome in zip(chains, self.asking.ask(requests), strict=True):
             if not isinstance(outcome, Reply):
                 chain.fault, chain.detail = "no plan", outcome.reason
@@ -232,7 +232,8 @@ class Decompose:
 
     def _request(self, chain: _Chain, prompt: str, system: Sequence[Message] = ()) -> Request:
         messages = self.prompts.render("plain_answer", chain.language, prompt=prompt)
-        return Request((*system, messages[-1]) if system else messages, self.answering)
+        item = f"{len(chain.done)}/{chain.record.id}"
+        return Request((*system, messages[-1]) if system else messages, self.answering, item=item)
 
     # Records -----------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ class DocumentConversations:
     """
 
     name: ClassVar[str] = "doc2conv"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     asking: Asking
     turns: int = 4
@@ -108,7 +108,7 @@ class DocumentConversations:
             messages = self.prompts.render(
                 "doc2conv/conversation", language, text=piece.text, count=self.turns
             )
-            requests.append(Request(messages, self.sampling, k))
+            requests.append(Request(messages, self.sampling, k, piece.name))
         talks = []
         for (piece, k), outcome in zip(places, self.asking.ask(requests), strict=True):
             if not isinstance(outcome, Reply):

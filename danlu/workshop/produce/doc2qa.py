@@ -50,7 +50,7 @@ class DocumentQuestions:
     """
 
     name: ClassVar[str] = "doc2qa"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
 
     asking: Asking
     questions: int = 4
@@ -90,7 +90,7 @@ class DocumentQuestions:
                 text=piece.text,
                 count=self.questions,
             )
-            requests.append(Request(messages, self.sampling))
+            requests.append(Request(messages, self.sampling, item=piece.name))
         found: list[_Question] = []
         for piece, outcome in zip(pieces, self.asking.ask(requests), strict=True):
             if not isinstance(outcome, Reply):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import regex
 
 from danlu.errors import DanluError
-from danlu.records import Record
+from danlu.records import Record, content_id
 from danlu.workshop.store.decision import Decision, drop, keep
 
 _BREAK = regex.compile(r"\n\s*\n|(?<=[。！？!?])\s*|(?<=\.)\s+(?=[A-Z\"“])|\n")
@@ -24,6 +24,11 @@ class Piece(NamedTuple):
 
     document: Record
     text: str
+
+    @property
+    def name(self) -> str:
+        """Tells it from all other pieces, whatever they are cut of."""
+        return f"{self.document.id}/{content_id(self.text)}"
 
 
 def pieces_of(records: Sequence[Record], most_characters: int) -> list[Piece]:

@@ -86,7 +86,7 @@ class Evolve:
     """
 
     name: ClassVar[str] = "evolve"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     asking: Asking
     ways: tuple[Way, ...] = WAYS
@@ -143,7 +143,8 @@ class Evolve:
         for record, way in asked:
             prompt = prompt_of(record)
             messages = self.prompts.render(f"evolve/{way}", language_of(prompt), prompt=prompt)
-            requests.append(Request(messages, self.sampling))
+            item = f"{generation}/{way}/{record.id}"
+            requests.append(Request(messages, self.sampling, item=item))
         drafts = []
         for (record, way), outcome in zip(asked, self.asking.ask(requests), strict=True):
             if not isinstance(outcome, Reply):
@@ -202,7 +203,8 @@ class Evolve:
                 messages = self.prompts.render(
                     "plain_answer", language_of(draft.prompt), prompt=draft.prompt
                 )
-            requests.append(Request(messages, self.answering))
+            item = f"{draft.generation}/{draft.way}/{draft.record.id}"
+            requests.append(Request(messages, self.answering, item=item))
         answers = dict(zip(map(id, open_), self.asking.ask(requests), strict=True))
         found = []
         for draft in drafts:

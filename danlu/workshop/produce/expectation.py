@@ -6,7 +6,6 @@ an evaluation can check other models' answers to the same prompt.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import regex
 
 from danlu.errors import DanluError, did_you_mean
+from danlu.records.json_text import loads
 from danlu.workshop.likeness.text import fold, units
 from danlu.workshop.produce import measures
 from danlu.workshop.produce.prompts import Language, language_of
@@ -80,7 +80,7 @@ def parsed(text: str) -> Any:
         {'a': 1}
     """
     fenced = _FENCE.match(text)
-    return json.loads(fenced[1] if fenced else text)
+    return loads(fenced[1] if fenced else text)
 
 
 def _json_keys(text: str) -> list[str] | None:

@@ -13,6 +13,7 @@ from typing import Any
 import regex
 
 from danlu.records import Message
+from danlu.records.json_text import loads
 from danlu.workshop.likeness.text import fold
 
 _THOUSANDS = regex.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -164,9 +165,9 @@ def calls_in(text: str) -> list[str] | None:
     pieces = _CALL.findall(text)
     try:
         if pieces:
-            return sorted(call_form(json.loads(piece)) for piece in pieces)
+            return sorted(call_form(loads(piece)) for piece in pieces)
         fenced = _FENCE.match(text)
-        whole = json.loads(fenced[1] if fenced else text)
+        whole = loads(fenced[1] if fenced else text)
     except ValueError:
         return None if pieces or "<tool_call>" in text else []
     if isinstance(whole, Mapping) and isinstance(whole.get("tool_calls"), list):
@@ -191,7 +192,7 @@ def call_form(call: Any) -> str:
         raise ValueError("a call has no name")
     arguments = function.get("arguments", function.get("parameters", {}))
     if isinstance(arguments, str):
-        arguments = json.loads(arguments or "{}")
+        arguments = loads(arguments or "{}")
     if not isinstance(arguments, Mapping):
         raise ValueError("the arguments are no object")
     form = {"name": function["name"], "arguments": _even(arguments)}

@@ -26,17 +26,38 @@ class Request:
     Attributes:
         messages: The conversation up to the answer.
         sampling: How it is drawn.
-        sample: Tells several answers to the same question apart; it is added to the seed.
+        sample: Tells several answers to the same question apart.
+        item: What the answer is about, such as a record's id: each item has draws of its own. Of
+            greedy answers, which nothing draws, it is without effect.
     """
 
     messages: tuple[Message, ...]
     sampling: Sampling
     sample: int = 0
+    item: str = ""
 
     @property
     def seed(self) -> int:
-        """The seed of this sample."""
+        """The seed of this sample of this item, the same in every run.
+
+        With one seed for all items, each would begin with the same random numbers: items with
+        one prompt would have one answer, and those with prompts alike answers that are alike.
+
+        Example:
+            >>> [Request((), Sampling(seed=7), sample, "a").seed for sample in (0, 1)]
+            [973546099, 46590085]
+            >>> Request((), Sampling(seed=7, greedy=True), 1, "a").seed
+            8
+        """
+        if self._draws_alone:
+            text = f"{self.sampling.seed}/{self.sample}/{self.item}"
+            digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=4).digest()
+            return int.from_bytes(digest) >> 1  # endpoints take 31 bits
         return self.sampling.seed + self.sample
+
+    @property
+    def _draws_alone(self) -> bool:
+        return bool(self.item) and not self.sampling.greedy
 
     def rendered(self) -> list[dict[str, Any]]:
         """Return the messages as an endpoint takes them."""
@@ -50,7 +71,9 @@ class Request:
 def identity_of(request: Request, model: str, parameters: Mapping[str, Any]) -> str:
     """Return, as JSON, all that an answer depends on: what the cache knows a request by."""
     parts = {"messages": request.rendered(), "model": model, "parameters": parameters}
-    return _encode(parts | {"sample": request.sample})
+    # An endpoint may take no seed: its answers to two items are two answers all the same.
+    item = {"item": request.item} if request._draws_alone else {}
+    return _encode(parts | {"sample": request.sample} | item)
 
 
 def key_of(identity: str) -> str:

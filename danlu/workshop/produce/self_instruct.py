@@ -91,7 +91,7 @@ class SelfInstruct:
     """
 
     name: ClassVar[str] = "self-instruct"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     asking: Asking
     count: int
@@ -241,6 +241,7 @@ class _Work:
                 maker.prompts.render("plain_answer", idea.language, prompt=idea.prompt),
                 maker.answering,
                 k,
+                f"{idea.round}/{idea.prompt}",
             )
             for idea in ideas
             for k in range(maker.instances)

@@ -78,7 +78,7 @@ class SimilarityPairs:
     """
 
     name: ClassVar[str] = "similarity-pairs"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     asking: Asking
     paraphrases: int = 1
@@ -154,7 +154,7 @@ class SimilarityPairs:
                 messages = self.prompts.render(f"similarity/{kind}", language_of(text), text=text)
                 for k in range(count):
                     asked.append((record, kind))
-                    requests.append(Request(messages, self.sampling, k))
+                    requests.append(Request(messages, self.sampling, k, record.id))
         others: dict[str, list[_Other]] = {record.id: [] for record in records}
         for (record, kind), outcome in zip(asked, self.asking.ask(requests), strict=True):
             own = others[record.id]

@@ -85,7 +85,7 @@ class Summaries:
     """
 
     name: ClassVar[str] = "summarise"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     asking: Asking
     lengths: tuple[int, ...] = (50, 100)
@@ -149,7 +149,10 @@ class Summaries:
         """Ask, check, and ask again what is wrong; return what is right."""
         open_ = drafts
         for left in range(self.reasks, -1, -1):
-            requests = [Request(draft.messages, self.sampling) for draft in open_]
+            requests = [
+                Request(draft.messages, self.sampling, item=f"{draft.length}/{draft.piece.name}")
+                for draft in open_
+            ]
             wrong = []
             for draft, outcome in zip(open_, self.asking.ask(requests), strict=True):
                 if isinstance(outcome, Unanswered):

@@ -111,7 +111,7 @@ class AskedTypes:
         messages = self.prompts.render(
             "label", language, skills=skills, messages=said, answer=answer[:LONGEST_SHOWN]
         )
-        return Request(messages, self.sampling, sample)
+        return Request(messages, self.sampling, sample, record.id)
 
 
 def named_type(text: str, names: Collection[str]) -> str | None:

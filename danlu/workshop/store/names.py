@@ -108,7 +108,11 @@ class Names:
             lines = path.read_bytes().splitlines()
             return [Pointing.model_validate_json(line) for line in lines]
         except ValidationError as error:
-            raise StoreError("the name's history is broken.", where=str(path)) from error
+            raise StoreError(
+                "the name's history is broken; it was changed by hand, or the disk is faulty. Put "
+                "the file right, or move it away: its versions stay.",
+                where=str(path),
+            ) from error
 
 
 def check_name(name: str) -> None:

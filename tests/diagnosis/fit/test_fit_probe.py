@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
 from danlu.cli.main import run as danlu
 from danlu.diagnosis.diagnose import ask, open_run
-from danlu.diagnosis.fit.probe import Fit, curves_of
+from danlu.diagnosis.fit.probe import Fit, curves_of, falling
 from danlu.diagnosis.subject import Subject
 from danlu.errors import RunError
 from danlu.runs.findings import read_probes
@@ -42,6 +43,32 @@ def test_what_the_curve_says(tiny_run):
     assert sum(one.token_share for one in found.values()) == pytest.approx(1)
     assert sum(one.record_share for one in found.values()) == pytest.approx(1)
     assert all(one.passes == pytest.approx(2) for one in found.values())
+
+
+def test_a_loss_that_stands_still_because_the_schedule_came_down_was_still_falling(tiny_run):
+    """Steps are as large as the learning rate: it falls while they are, and is flat at the end."""
+    rates = [1 + math.cos(math.pi * k / 40) for k in range(40)]
+    losses = [14 - 0.1 * sum(rates[:k]) for k in range(40)]
+
+    def written(values):
+        rows = [
+            {
+                "step": k + 1,
+                "epoch": k / 20,
+                "loss": loss,
+                "learning_rate": rate,
+                "channels": {"say/long": {"loss": loss, "tokens": 9, "records": 1}},
+            }
+            for k, (loss, rate) in enumerate(zip(values, rates, strict=True))
+        ]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tiny_run.path / "metrics.jsonl").write_text(text)
+        return curves_of(Subject.open(tiny_run))["say/long"]
+
+    found = written(losses)
+    assert falling(losses, [9.0] * 40) < 0.05 < found.falling
+    assert found.last == pytest.approx(sum(losses[30:]) / 10)
+    assert written([4 + (-1) ** k for k in range(40)]).falling == 0
 
 
 def test_held_out_files(tiny_run, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from danlu.config.recipe import Recipe
@@ -95,6 +97,7 @@ def test_one_answer_to_everything_is_a_collapse():
     assert told.evidence[0].figures["given"] == 30
     assert told.evidence[0].records == ("train-0",)
     assert "probe pattern" in told.remedies[0].commands[0]
+    assert "--wrong WORD" not in told.remedies[0].commands[0]  # the whole answer is what is wrong
 
 
 def test_one_answer_that_the_data_have_too_is_none():
@@ -214,6 +217,45 @@ def test_why_not_learned():
         "sequences.weighting" not in cause.remedy.settings
         for cause in causes(token_share=0.01, record_share=0.3, recipe=by_record)
     )
+
+
+def test_what_training_did_not_move_needs_larger_steps():
+    [stuck] = causes(nll=2.9, last=2.9, falling=0.2)
+    assert stuck.remedy.settings == {"training.learning_rate": 10 * RECIPE.training.learning_rate}
+    assert "2.90 nats per token, and had 3.00" in stuck.evidence.says
+    starved, stuck = causes(nll=2.9, last=2.9, token_share=0.01, record_share=0.3)
+    assert starved.remedy.settings == {"sequences.weighting": "record"}
+    assert not starved.is_fault
+
+
+def test_a_handful_of_prompts_is_never_sure():
+    few = capitals(2)
+    assert decide(measured(few, [], wrong(few)))[:2] == ("not-learned", "medium")
+    five = capitals(5)
+    assert decide(measured(five, [], wrong(five)))[:2] == ("not-learned", "high")
+
+
+def test_what_decides_is_asked_first_and_task_types_take_turns():
+    """A budget that is over has left the same number of each."""
+    drawn = examples(TRAIN[:3], "train")
+    drawn += [replace(one, task_type="geo/land") for one in examples(TEST[:3], "train")]
+    order = []
+
+    class Noting(Scripted):
+        def answer(self, asks, sampling):
+            order.append(("answer", [ask.question for ask in asks]))
+            return super().answer(asks, sampling)
+
+        def likelihoods(self, pairs):
+            order.append((self.name, [pair.ask.question for pair in pairs]))
+            return super().likelihoods(pairs)
+
+    tuned, base = Noting(right(TRAIN) | wrong(TEST)), Noting({}, 3.0, name="base")
+    cases = asked(drawn, measures(drawn), tuned, base)
+    turns = [q for pair in zip(TRAIN[:3], TEST[:3], strict=True) for q, _ in pair]
+    assert order == [("base", turns), ("tuned", turns), ("answer", turns)]
+    assert [case.example for case in cases] == drawn
+    assert [case.right for case in cases] == [True] * 3 + [False] * 3
 
 
 def test_faults_come_alone():

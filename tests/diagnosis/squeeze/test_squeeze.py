@@ -215,6 +215,14 @@ def test_what_cannot_be_squeezed(data: Path, sections, wish, says):
         plan_of(recipe_of(data, **sections), Wish(**{"task": "me", **wish}), data.parent)
 
 
+def test_a_task_that_is_not_there_is_answered_with_each_task_type_once(data: Path):
+    with pytest.raises(RecipeError) as caught:
+        plan_of(recipe_of(data), Wish("zzz"), data.parent)
+    assert "Did you mean" not in str(caught.value)
+    for name in {json.loads(line)["task_type"] for line in data.read_text("utf-8").splitlines()}:
+        assert str(caught.value).count(name) == 1
+
+
 def test_a_share_needs_something_to_be_mixed_with_and_no_other_mix(data: Path):
     lines = data.read_text("utf-8").splitlines(keepends=True)[:10]
     data.write_text("".join(lines), "utf-8")

@@ -143,3 +143,20 @@ def test_a_dimension_without_weight_may_be_missing() -> None:
     judge = Scripted(lambda request: "?" if dimension(request) == "format" else "Score: 8")
     rows = judge_answers(Judge(judge, reasks=0), plan, [SUM], [answer("q", "4")])
     assert values(rows) == {"judge/correct": 8, "judge/format": None, "judge": 1}
+
+
+def test_repeats_of_each_item_are_drawn_with_seeds_of_their_own() -> None:
+    """One seed for all items would let all their scores waver together."""
+    items = [item(name, "2+2?", reference="4") for name in ("p", "q")]
+    drawn = Sampling(64, temperature=1.0)
+
+    def seeds() -> list[tuple[str, int]]:
+        judge = Scripted(lambda request: "Score: 7")
+        asked = Judge(judge, sampling=drawn, repeats=3)
+        judge_answers(asked, PLAN, items, [answer("p", "4"), answer("q", "4")])
+        return [(request.item, request.seed) for request in judge.requests]
+
+    once = seeds()
+    assert len(set(once)) == 2 * 3
+    assert len({seed for _, seed in once}) == 2 * 3
+    assert seeds() == once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 
 import pytest
@@ -15,7 +16,7 @@ from danlu.evaluation.scorers.classification import Classification
 from danlu.evaluation.scorers.exact_match import ExactMatch
 from danlu.evaluation.scorers.extract import extract
 from danlu.evaluation.scorers.normalise import normalise
-from danlu.evaluation.scorers.numbers import chinese_to_digits, numbers_in
+from danlu.evaluation.scorers.numbers import HUGE, chinese_to_digits, numbers_in
 from danlu.evaluation.scorers.numeric import Numeric
 
 
@@ -151,6 +152,12 @@ def test_choices_in_characters_and_by_text() -> None:
         ("3/4, 1 3/4", [0.75, 1.75]),
         (r"\frac{3}{4}", [0.75]),
         ("½", [0.5]),
+        ("1½ or -2¾ cups, 3½%", [1.5, -2.75, 3.5]),
+        ("The area is 25 m².", [25]),
+        (r"25 cm^2, 3 \text{cm}^{2}, 5 km³", [25, 3, 5]),
+        ("x² = 4, CO₂, x₁ = 7", [4, 7]),
+        ("10², 2^3", [10, 2, 2, 3]),
+        ("①3 ⒉5", [1, 3, 2, 5]),
         ("2026/11/21", [2026, 11, 21]),
         ("3.5万", [35_000]),
         ("1亿2000万", [120_000_000]),
@@ -308,3 +315,42 @@ def test_every_scorer_is_made_by_name() -> None:
     for name in SCORERS:
         settings = {"labels": ["a", "b"]} if name == "classification" else {}
         assert isinstance(make_scorer(name, settings), SCORERS[name])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "9" * 5000,
+        "九" * 5000,
+        "零" * 5000 + "五",
+        "0." + "3" * 5000,
+        "3/" + "7" * 5000,
+        "1" + ",000" * 2000,
+        "1" + "亿" * 3000,
+        "二百" * 3000,
+        "1e400",
+        "1e999999999",
+        "1e-999999999",
+        "1/" * 3000 + "2",
+    ],
+)
+def test_an_answer_that_never_ends_is_scored_and_ends_nothing(answer: str) -> None:
+    """A model that repeats itself must not end an evaluation, nor hold it up."""
+    began = time.process_time()
+    assert Numeric().score(answer, 12).value == 0
+    assert chinese_to_digits(answer)
+    assert all(abs(one.value) <= HUGE for one in numbers_in(f"-{answer}"))
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    "scorer",
+    [Choice(), Classification(labels=("yes", "no")), ExactMatch(), Numeric()],
+    ids=lambda scorer: type(scorer).__name__,
+)
+@pytest.mark.parametrize("answer", ["A|" * 5000, "yes|" * 5000, "<think>" * 3000, "not " * 5000])
+def test_an_answer_that_repeats_itself_holds_nothing_up(scorer, answer: str) -> None:
+    reference = {Choice: "A", Classification: "yes", ExactMatch: "x", Numeric: 1}[type(scorer)]
+    began = time.process_time()
+    scorer.score(answer, reference)
+    assert time.process_time() - began < 1

@@ -226,3 +226,12 @@ def test_constraints_that_are_none(asked: Any, said: str) -> None:
 def test_what_is_refused(call, said: str) -> None:
     with pytest.raises(EvaluationError, match=said):
         call()
+
+
+@pytest.mark.parametrize("answer", ["[" * 100_000, '{"a":' * 3000, "[" * 500 + "]" * 500])
+def test_an_answer_that_only_opens_brackets_is_no_json_and_ends_nothing(answer: str) -> None:
+    """A model that repeats itself writes such; everything that goes through it would overflow."""
+    with pytest.raises(NoJsonError, match=r"nested more than 100 levels deep|no valid JSON"):
+        read_json(answer)
+    assert JsonEqual().score(answer, {"a": 1}).value == 0
+    assert read_json("[" * 100 + "]" * 100)

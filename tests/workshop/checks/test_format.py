@@ -281,3 +281,13 @@ def test_own_functions_that_fail(tmp_path: Path, text: str, expected: str) -> No
         run(OwnChecks(str(file)), [chat("7")])
     with pytest.raises(DanluError, match="no such Python file"):
         run(OwnChecks(str(tmp_path / "none.py")), [])
+
+
+@pytest.mark.parametrize(
+    "answer", ["[" * 100_000, '{"a":' * 3000, '{"a": ' + "1" * 5000 + "}"], ids=["[", "{", "1"]
+)
+def test_answers_that_never_end_are_found_and_end_nothing(answer: str) -> None:
+    assert rules(JsonAnswers(), chat("1", "Go", answer)) == ["invalid"]
+    message = Message("assistant", None, extra={"tool_calls": [call("f", answer)]})
+    record = Record("1", "a/b", (Message("user", "Go"), message))
+    assert rules(ToolCalls(), record) == ["arguments_invalid"]

@@ -8,7 +8,8 @@ import pytest
 
 from danlu.config.recipe import SequencesSection
 from danlu.records import Message, Record, Response
-from danlu.sequences import ChatTemplate, prepare
+from danlu.sequences import ChatTemplate
+from danlu.sequences.prepare import prepare
 from danlu.workshop.checks import Context, LossShare, Truncation
 from danlu.workshop.checks.loss_share import repeats_needed
 from danlu.workshop.checks.tokens import views

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from danlu.generation.interface import Sampling
 from danlu.records import Message, Record
 from danlu.workshop.produce.cache import RequestCache
 from danlu.workshop.produce.endpoint import Endpoint
 from danlu.workshop.produce.engine import Engine
 from danlu.workshop.produce.pace import Pacing
+from danlu.workshop.produce.request import Request
 from danlu.workshop.store.decision import Decision
 from tests.workshop.produce.endpoint_server import Does, Server, said, serving
 
@@ -49,6 +51,12 @@ def decided(maker: Any, *records: Record) -> list[Decision]:
 
 def fates(decisions: list[Decision]) -> list[tuple[str, str]]:
     return [(one.entry.fate, one.entry.rule) for one in decisions]
+
+
+def sample_of(body: dict[str, Any], item: str) -> int:
+    """Return which sample of an item a body asks for."""
+    seeds = [Request((), Sampling(), sample, item).seed for sample in range(10)]
+    return seeds.index(body["seed"])
 
 
 def made(decisions: list[Decision]) -> list[Record]:

@@ -9,7 +9,7 @@ from danlu.workshop.produce.answer import Answers
 from danlu.workshop.produce.expectation import Expectation
 from danlu.workshop.produce.prompts import Prompts
 from danlu.workshop.taxonomy import Skill, Taxonomy
-from tests.workshop.produce.asking import asks, decided, fates, speaking, talk
+from tests.workshop.produce.asking import asks, decided, fates, sample_of, speaking, talk
 from tests.workshop.produce.endpoint_server import Does
 
 BRIEF = Sampling(max_new_tokens=64)
@@ -131,7 +131,7 @@ def test_the_majority_is_taken_and_a_split_vote_dropped(tmp_path):
     said = {"sum": ["4", "So it is four. The answer is 5.", "5", "3", "5"], "odd": list("abcde")}
 
     def says(text, body):
-        return said[text][body["seed"]]
+        return said[text][sample_of(body, {"sum": "1", "odd": "2"}[text])]
 
     with speaking(says, tmp_path) as (engine, _):
         maker = Answers(
@@ -148,7 +148,7 @@ def test_the_judge_sees_each_answer_once_in_the_first_place(tmp_path):
 
     def says(text, body):
         if "Which answer is best?" not in text:
-            return f"take {body['seed']}"
+            return f"take {sample_of(body, '1')}"
         places = [text.index(f"take {n}") for n in range(3)]
         order = sorted(range(3), key=places.__getitem__)
         orders.append(order)

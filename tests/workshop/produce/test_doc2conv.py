@@ -4,7 +4,8 @@ import pytest
 
 from danlu.errors import DanluError
 from danlu.workshop.produce.doc2conv import DocumentConversations
-from tests.workshop.produce.asking import asks, decided, fates, made, speaking
+from danlu.workshop.produce.documents import pieces_of
+from tests.workshop.produce.asking import asks, decided, fates, made, sample_of, speaking
 from tests.workshop.produce.endpoint_server import Does
 from tests.workshop.produce.test_doc2qa import CHINESE, ENGLISH, document
 
@@ -121,10 +122,12 @@ def test_broken_answers_and_refusals(tmp_path):
 
 
 def test_several_conversations_of_one_piece_and_equal_ones_once(tmp_path):
+    [piece] = pieces_of([document("d", ENGLISH)], 10_000)
+
     def answer(text, body):
         if "prove" in text:
             return "Yes"
-        return TALK if body["seed"] else TALK.partition("\n\nUser: And")[0]
+        return TALK if sample_of(body, piece.name) else TALK.partition("\n\nUser: And")[0]
 
     with speaking(answer, tmp_path) as (engine, _):
         found = made(decided(DocumentConversations(engine, each=3), document("d", ENGLISH)))

@@ -16,7 +16,7 @@ from danlu.workshop.produce.task_types import AskedTypes, named_type
 from danlu.workshop.store.store import Store
 from danlu.workshop.taxonomy import Taxonomy
 from tests.workshop.making import chat, version_of
-from tests.workshop.produce.asking import decided, speaking
+from tests.workshop.produce.asking import decided, sample_of, speaking
 from tests.workshop.produce.endpoint_server import Does, said, serving
 
 TREE = {
@@ -67,7 +67,8 @@ def test_what_agrees_is_taken_and_what_wavers_is_left(tmp_path: Path) -> None:
     }
 
     def model(text: str, body: dict[str, Any]) -> str:
-        return next(answers for prompt, answers in says.items() if prompt in text)[body["seed"]]
+        [number] = [number for number, prompt in enumerate(says) if prompt in text]
+        return list(says.values())[number][sample_of(body, str(number))]
 
     records = [ask(str(number), prompt) for number, prompt in enumerate(says)]
     known = ask("known", "What is the sum of two and two?")

@@ -43,7 +43,7 @@ def read_declarations(path: Path | str) -> list[Mapping[str, Any]]:
     """
     where = str(path)
     try:
-        rows = json.loads(Path(path).read_text("utf-8"))
+        rows = json.loads(Path(path).read_text("utf-8-sig"))
     except FileNotFoundError as error:
         raise DanluError("there is no such file of tools.", where=where) from error
     except (OSError, ValueError) as error:

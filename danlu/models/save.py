@@ -137,6 +137,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+    _let_others_read(fresh)
     while True:
         if target.exists():
             shutil.rmtree(previous, ignore_errors=True)
@@ -149,3 +150,11 @@ def replaced_folder(target: Path) -> Iterator[Path]:
                 raise
             # A reader mended what it took for a kill between the renames: once more.
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def _let_others_read(folder: Path) -> None:
+    """Give each file the rights of a new one: safetensors writes for its owner alone."""
+    rights = folder.stat().st_mode & 0o666  # the folder was made under the user's own mask
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(rights)

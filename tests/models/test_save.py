@@ -120,6 +120,15 @@ def test_saving_again_replaces_the_folder(tmp_path, base):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "base"]
 
 
+def test_whoever_may_read_a_new_file_may_read_a_saved_model(tmp_path, base):
+    new = tmp_path / "new"
+    new.touch()
+    target = save_model(load_model(base), load_tokenizer(base), None, tmp_path)
+    rights = {file.name: file.stat().st_mode for file in target.iterdir()}
+    assert rights["model.safetensors"] == new.stat().st_mode
+    assert set(rights.values()) == {new.stat().st_mode}
+
+
 def test_a_failure_while_saving_leaves_the_old_folder(tmp_path):
     target = tmp_path / "model"
     with replaced_folder(target) as folder:

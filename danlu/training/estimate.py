@@ -32,8 +32,12 @@ STEPS_LOOKED_AT = 50
 """Steps whose forests are built for the estimate; the rest is taken to be like them."""
 SHARE_OF_RATE = 0.6
 """Share of the matrix rate that training reaches here (``make bench``: 0.55 to 0.7)."""
-FLOAT_BYTES = 4
-"""Activations are taken to be float32."""
+MOVING_BYTES = 16
+"""Of a weight that moves: itself, its gradient and AdamW's two moments, all float32."""
+QUANTISED_BYTES = {"nf4": 0.52, "int8": 1.0}
+"""Of a quantised weight; with NF4 4 bits and 0.127 of constants (arXiv:2305.14314, section 3)."""
+OTHER_SHARE = 0.05
+"""Share of the weights that methods other than full, lora and qlora move at most."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,8 @@ def dry_run(recipe: Recipe) -> Plan:
     # Per weight of a matrix and token: 2 forward, 2 for the input's gradient, 2 for the weight's.
     work = (6 if is_full else 4) * (body * unique + head * predictions) * steps
     taught = _teacher_work(recipe, tokenizer, unique, predictions, steps)
-    rate = _matrix_rate(device, pick_dtype(recipe.model.precision, device), config.hidden_size)
+    dtype = pick_dtype(recipe.model.precision, device)
+    rate = _matrix_rate(device, dtype, config.hidden_size)
     total = body + config.vocab_size * config.hidden_size * (
         1 if getattr(config, "tie_word_embeddings", False) else 2
     )
@@ -160,7 +165,9 @@ def dry_run(recipe: Recipe) -> Plan:
         shared_share=float(1 - unique / plain),
         total_parameters=int(total),
         train_seconds=float((work + taught) / (SHARE_OF_RATE * rate)),
-        memory_bytes=_memory_bytes(recipe, config, total, min(unique, packing.pack_tokens)),
+        memory_bytes=_memory_bytes(
+            recipe, config, (body, total), min(unique, packing.pack_tokens), dtype
+        ),
         notes=(*(template.notes if template else ()), *notes, *mix_lines(recipe, data.train)),
     )
 
@@ -211,15 +218,21 @@ def _step_work(
     )
 
 
+def _matrix_shapes(config: Any) -> list[tuple[int, int]]:
+    """Return inputs and outputs of the matrices of one layer, for a Llama-like shape."""
+    width, heads = config.hidden_size, config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or width // heads
+    queries = heads * head_dim
+    keys = (getattr(config, "num_key_value_heads", None) or heads) * head_dim
+    inner = getattr(config, "intermediate_size", None) or 4 * width
+    attention = [(width, queries), (width, keys), (width, keys), (queries, width)]
+    return [*attention, (width, inner), (width, inner), (inner, width)]
+
+
 def _matrix_parameters(config: Any) -> tuple[int, int]:
     """Return the weights in the layers' matrices and in the head, for a Llama-like shape."""
-    width, layers = config.hidden_size, config.num_hidden_layers
-    heads = config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or width // heads
-    keys = getattr(config, "num_key_value_heads", None) or heads
-    attention = 2 * width * head_dim * (heads + keys)
-    inner = getattr(config, "intermediate_size", None) or 4 * width
-    return layers * (attention + 3 * width * inner), width * config.vocab_size
+    of_layer = sum(inputs * outputs for inputs, outputs in _matrix_shapes(config))
+    return config.num_hidden_layers * of_layer, config.hidden_size * config.vocab_size
 
 
 def _teacher_work(
@@ -258,17 +271,44 @@ def _matrix_rate(device: torch.device, dtype: torch.dtype, width: int) -> float:
     return 2 * rows.numel() * weight.shape[0] / best
 
 
-def _memory_bytes(recipe: Recipe, config: Any, parameters: float, tokens: float) -> int:
-    """Estimate the peak: weights, gradients, optimizer, activations of one pack, the program."""
+def _memory_bytes(
+    recipe: Recipe, config: Any, weights: tuple[float, float], tokens: float, dtype: torch.dtype
+) -> int:
+    """Estimate the peak: weights, gradients, optimizer, activations of one pack, the program.
+
+    Args:
+        recipe: What moves, and how.
+        config: The model's.
+        weights: In the layers' matrices, and in all.
+        tokens: Of a pack.
+        dtype: Of weights that do not move, and of the computation.
+    """
     program = 700e6  # torch and transformers themselves, measured
-    moving = parameters if recipe.tuning.method == "full" else 0.05 * parameters
-    states = 4 * (parameters + 3 * moving)  # float32: weights, gradient, two moments
+    layers = config.num_hidden_layers
     # Floats kept per token and layer: norms' inputs and outputs, projections, attention, MLP.
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     kept = 12 * config.hidden_size + 4 * inner
-    layers = config.num_hidden_layers
     if recipe.training.gradient_checkpointing:
         activations = tokens * (layers * config.hidden_size + kept)
     else:
         activations = tokens * layers * kept
-    return int(program + states + FLOAT_BYTES * activations)
+    return int(
+        program + _state_bytes(recipe, config, weights, dtype) + dtype.itemsize * activations
+    )
+
+
+def _state_bytes(
+    recipe: Recipe, config: Any, weights: tuple[float, float], dtype: torch.dtype
+) -> float:
+    """Estimate weights, gradients and the optimizer's state."""
+    matrices, total = weights
+    tuning = recipe.tuning
+    if tuning.method == "full":
+        return MOVING_BYTES * total
+    frozen = dtype.itemsize * total
+    if tuning.method == "qlora":
+        frozen -= (dtype.itemsize - QUANTISED_BYTES[tuning.quantisation]) * matrices
+    moving = OTHER_SHARE * total
+    if tuning.method in ("lora", "qlora"):
+        moving = tuning.lora_rank * sum(map(sum, _matrix_shapes(config))) * config.num_hidden_layers
+    return frozen + MOVING_BYTES * moving

@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from danlu.config.recipe import TuningSection
 from danlu.errors import RecipeError
-from danlu.training.estimate import _matrix_parameters, dry_run
+from danlu.models.tuning import apply_tuning
+from danlu.training.estimate import _matrix_parameters, _state_bytes, dry_run
 from danlu.training.run import train
+from tests.tiny_models import tiny_llama
 
 
 def test_counts_are_those_of_the_run(tiny_recipe):
@@ -36,12 +40,44 @@ def test_what_is_dropped_is_counted(tiny_recipe):
 
 
 def test_parameters_are_those_of_the_model():
-    from tests.tiny_models import tiny_llama
-
     model = tiny_llama()
     body = sum(p.numel() for n, p in model.named_parameters() if "layers" in n and p.ndim == 2)
     head = model.get_output_embeddings().weight.numel()
     assert _matrix_parameters(model.config) == (body, head)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_states_are_those_of_the_model_and_its_adamw(tiny_recipe, method, kind):
+    """Weights as they are loaded; of those that move also gradient and moments, in float32."""
+    model = tiny_llama().to(torch.float32 if method == "full" else kind)
+    matrices, head = _matrix_parameters(model.config)
+    tuning = TuningSection(method=method)
+    tuned = apply_tuning(model, tuning)
+    expected = 0
+    for name, parameter in tuned.named_parameters():
+        if parameter.requires_grad:
+            expected += 16 * parameter.numel()
+        elif "norm" not in name:  # too small to be counted
+            expected += parameter.element_size() * parameter.numel()
+    if method == "full":
+        expected -= sum(16 * p.numel() for n, p in tuned.named_parameters() if "norm" in n)
+    recipe = tiny_recipe(tuning={"method": method})
+    found = _state_bytes(recipe, model.config, (matrices, matrices + head), kind)
+    assert found == expected
+
+
+def test_quantised_weights_take_less(tiny_recipe):
+    config = tiny_llama().config
+    weights = (1_000_000.0, 1_200_000.0)
+
+    def of(**tuning):
+        recipe = tiny_recipe(tuning=tuning)
+        return _state_bytes(recipe, config, weights, torch.bfloat16)
+
+    plain = of(method="lora")
+    assert plain - of(method="qlora", quantisation="int8") == pytest.approx(1_000_000)
+    assert plain - of(method="qlora", quantisation="nf4") == pytest.approx(1_480_000)
 
 
 def test_without_data_there_is_no_plan(tiny_recipe):

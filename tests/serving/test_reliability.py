@@ -220,7 +220,11 @@ def test_a_thousand_streams_broken_off_leave_nothing_behind(tiny_tokenizer):
     def break_off(number):
         for _ in range(number // 50):
             open_ones = [raw(address, data) for _ in range(50)]
-            open_ones[0].recv(10)
+            for connection in open_ones[:30]:  # the others may leave before they are read
+                said = b""
+                while b"data:" not in said:
+                    assert (piece := connection.recv(4096))
+                    said += piece
             for connection in open_ones:
                 connection.close()
         wait_until(lambda: not counts.running and not counts.waiting)
@@ -235,7 +239,7 @@ def test_a_thousand_streams_broken_off_leave_nothing_behind(tiny_tokenizer):
         break_off(1000)
         wait_until(lambda: process.num_fds() <= before[0] and tasks() <= tasks_before)
         gc.collect()
-        assert counts.requests - requests >= 500  # some had left before they were read
+        assert counts.requests - requests >= 600
         assert counts.finished["cancelled"] > 500
         assert threading.active_count() <= before[1]
         assert rows() == 0

@@ -307,6 +307,8 @@ def sorted_out(fact: Fact, before: Draws, after: Draws) -> Known | None:
     then, now = ([_share_right(fact, texts) for texts in ways] for ways in (before, after))
     best = max(range(len(before)), key=lambda k: (then[k], _steadily(before[k])[1]))
     said, steadily = _steadily(before[best])
+    if then[best] >= KNOWS:  # shown is what it knew, though it may say something else as often
+        said, _ = _steadily([text for text in before[best] if fact.is_right(text)])
     return Known(
         fact,
         before=then[best],

@@ -119,6 +119,11 @@ def test_half_of_the_draws_is_known():
     assert sort(says(Italy=less), says(Italy=less))["Italy"].is_of == "never-known"
 
 
+def test_shown_is_what_a_model_knew_and_not_what_it_says_as_often():
+    torn = sort(says(Italy=["Milan", "Milan", "Rome", "Rome"]), says())["Italy"]
+    assert (torn.is_of, torn.said_before) == ("lost", "Rome")
+
+
 def test_findings_need_more_than_a_few():
     everything = dict(CAPITALS)
     kept = list(sort(says(**everything), says(**everything)).values())

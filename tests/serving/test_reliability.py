@@ -223,7 +223,8 @@ def test_a_thousand_streams_broken_off_leave_nothing_behind(tiny_tokenizer):
             for connection in open_ones[:30]:  # the others may leave before they are read
                 said = b""
                 while b"data:" not in said:
-                    assert (piece := connection.recv(4096))
+                    piece = connection.recv(4096)
+                    assert piece
                     said += piece
             for connection in open_ones:
                 connection.close()

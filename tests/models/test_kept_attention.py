@@ -45,8 +45,8 @@ def test_output_and_gradients_are_flashs(tokens, groups, shared, seed):
         torch.testing.assert_close(ours, flashs[0], rtol=1e-4, atol=1e-4)
 
 
-UNTIL = [300] * 20 + [90] * 70 + [300] * 140 + [270] * 40 + [300] * 30
-"""A prefix of 20 tokens with a branch of 70 below it and one of 140, which parts once more."""
+UNTIL = [300] * 20 + [130] * 110 + [300] * 100 + [270] * 40 + [300] * 30
+"""A prefix of 20 tokens with a branch of 110 below it and one of 100, which parts once more."""
 
 
 def asked(dtype, *, learns=True):
@@ -60,8 +60,8 @@ def asked(dtype, *, learns=True):
 
 
 def test_a_segment_below_a_prefix_is_computed_as_by_flash_in_double_precision():
-    assert keeps_weights(70, torch.float32)
-    assert not keeps_weights(70, torch.float64)
+    assert keeps_weights(110, torch.float32)
+    assert not keeps_weights(110, torch.float64)
     output, grads = asked(torch.float32)
     exact, exact_grads = asked(torch.float64)
     torch.testing.assert_close(output.double(), exact, rtol=1e-5, atol=1e-5)
@@ -80,7 +80,7 @@ def test_weights_are_kept_where_there_will_be_a_backward_pass_only(monkeypatch):
     asked(torch.float32, learns=False)
     assert lengths == []
     asked(torch.float32)
-    assert lengths == [70, 140]  # the others are too short
+    assert lengths == [110, 100]  # the others are too short
 
 
 @pytest.mark.parametrize("tokens", [LENGTHS.start - 1, LENGTHS.stop])
